@@ -1,0 +1,52 @@
+"""Files that appear under their final name only when they are whole, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import OutputError
+
+
+@contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `final`; rename it to `final` on success, delete it on any failure.
+
+    The temporary name keeps the suffix, since many writers choose the format by it. Parent folders are made.
+
+    Raises:
+        OutputError: the folder or file cannot be written (permissions, full disk, a folder in the way).
+    """
+    temporary = final.with_name(f".{final.stem}.{os.getpid()}.partial{final.suffix}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(final)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{final}: cannot be written: {reason}; nothing was left under that name") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(final: Path, data: bytes) -> None:
+    """Write `data` to `final`, whole or not at all."""
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(final: Path, text: str) -> None:
+    """Write UTF-8 `text` to `final`, whole or not at all."""
+    write_bytes(final, text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
