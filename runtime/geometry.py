@@ -59,7 +59,7 @@ FRAMINGS: Mapping[str, Framing] = MappingProxyType(
         # CelebA's own alignment, rows 20..198 of 218 and all 178 columns: what published x8 tables use.
         "celeba178": _framing(
             "celeba178",
-            [(0.390, 0.5235), (0.614, 0.5235), (0.501, 0.650), (0.4085, 0.744), (0.5965, 0.744)],
+            [(0.3875, 0.520), (0.611, 0.520), (0.498, 0.647), (0.4055, 0.7415), (0.594, 0.7415)],
             face_width=0.49,
         ),
     }

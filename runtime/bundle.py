@@ -1,0 +1,302 @@
+"""Bundles: the hand-over from training to a device, and the only place that knows a manifest's fields.
+
+A bundle is a folder: `manifest.json`, the ONNX files of its models in their precisions, the detector, and a
+parity set (faces with what PyTorch made of them). Every other file is named in the manifest with its SHA-256, and
+nothing of it is used before that hash holds. Engines are never in a bundle: they are built on the target.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from .errors import BundleError, GeometryError
+from .files import write_text
+from .geometry import framing
+
+MANIFEST = "manifest.json"
+VERSION = 1
+"""Raised when a field changes its meaning; an older program refuses a newer manifest."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a bundle."""
+
+    file: str
+    """Path below the bundle's folder, with forward slashes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DetectorEntry:
+    """The face detector."""
+
+    name: str
+    model: FileEntry
+    licence: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """A collection that a model was trained on."""
+
+    source: str
+    licence: str
+    faces: int
+    sha256: str
+    """Of the training pixels in their pack."""
+
+
+@dataclass(frozen=True)
+class QualityEntry:
+    """A measured quality: mean over `faces` faces of the test split of `data`."""
+
+    data: str
+    protocol: str
+    faces: int
+    psnr: float
+    ssim: float
+    bicubic_psnr: float
+    bicubic_ssim: float
+
+
+@dataclass(frozen=True)
+class ParityEntry:
+    """How far one ONNX file is from PyTorch in float32, in grey levels of 255."""
+
+    precision: str
+    data: str
+    faces: int
+    max_difference: int
+    mean_difference: float
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One super-resolution model in its precisions."""
+
+    name: str
+    task: str
+    """`face-super-resolution`."""
+    network: str
+    scale: int
+    input_size: int
+    """Side of the square crops it takes, in pixels."""
+    output_size: int
+    framing: str
+    template: list[list[float]]
+    """Where the five landmarks of the mean face lie, as shares of the crop."""
+    colour_order: str
+    """`rgb`: order of the last axis of uint8 (N, H, W, 3) input and output."""
+    value_range: str
+    """`uint8`: 0 to 255."""
+    files: dict[str, FileEntry]
+    """By precision: fp32, fp16, int8."""
+    data: list[DataEntry]
+    training: str
+    """What was trained how long, in a sentence."""
+    licence: str
+    """What may be done with the weights."""
+    multiply_accumulates: int
+    """For one face."""
+    native_from: float
+    """Smallest native crop size in pixels that the model is used for."""
+    native_to: float
+    """Native crop size from which another model, or none, does better; 0 where it was not measured."""
+    quality: list[QualityEntry] = field(default_factory=list)
+    parity: list[ParityEntry] = field(default_factory=list)
+    calibration_set: str | None = None
+    """Id of the calibration set behind int8."""
+
+
+@dataclass(frozen=True)
+class ParityOutput:
+    """What PyTorch made, in float32, of the parity faces for one model."""
+
+    model: str
+    low: FileEntry
+    restored: FileEntry
+
+
+@dataclass(frozen=True)
+class ParitySet:
+    """Faces for checking an engine on its target: square tiles in rows of `columns`, in lossless pictures."""
+
+    faces: int
+    columns: int
+    origin: str
+    licence: str
+    high: dict[str, FileEntry]
+    """High-resolution faces, by framing and size, such as `runtime-128`."""
+    outputs: list[ParityOutput]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a bundle says of itself."""
+
+    version: int
+    name: str
+    licence: str
+    """Of the bundle as a whole: the narrowest of its parts."""
+    created_with: str
+    detector: DetectorEntry
+    models: list[ModelEntry]
+    parity_set: ParitySet
+
+    def file_entries(self) -> list[FileEntry]:
+        """Every file of the bundle."""
+        models = [entry for model in self.models for entry in model.files.values()]
+        parity = [*self.parity_set.high.values()]
+        parity += [entry for output in self.parity_set.outputs for entry in (output.low, output.restored)]
+        return [self.detector.model, *models, *parity]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle whose hashes held."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, entry: FileEntry) -> Path:
+        return self.folder / entry.file
+
+    def model(self, name: str) -> ModelEntry:
+        """The model called `name`; `BundleError` names those there are."""
+        for model in self.manifest.models:
+            if model.name == name:
+                return model
+        raise BundleError(f"{self.folder}: got model {name!r}, expected one of {', '.join(self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        return [model.name for model in self.manifest.models]
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle once its manifest is understood and every hash holds.
+
+    Raises:
+        BundleError: no bundle, a newer manifest, unknown or missing fields, a path that leaves the bundle, or a file
+            that is missing or differs from its hash.
+    """
+    manifest = read_manifest(folder)
+    for entry in manifest.file_entries():
+        check_file(folder, entry)
+    return Bundle(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parse and check `manifest.json`, without its files."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: not a bundle: there is no {MANIFEST}; make one with fsr-export bundle")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path}: not JSON: {error}") from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{path}: got no version number, expected {VERSION}")
+    if version > VERSION:
+        raise BundleError(f"{path}: got manifest version {version}, this program reads up to {VERSION}; upgrade fsr-edge")
+    manifest = _strict(Manifest, data, str(path))
+    for model in manifest.models:
+        _check_model(model, str(path))
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
+
+
+def file_entry(folder: Path, file: str) -> FileEntry:
+    """The entry of a file that lies in `folder` already."""
+    return FileEntry(file, hashlib.sha256((folder / file).read_bytes()).hexdigest())
+
+
+def check_file(folder: Path, entry: FileEntry) -> bytes:
+    """Read a file of a bundle and return its bytes if they have the hash that the manifest says."""
+    path = folder / entry.file
+    # By name alone: an editable install links files from elsewhere, and what a link leads to has its hash checked.
+    inside = PurePosixPath(entry.file)
+    if inside.is_absolute() or ".." in inside.parts or "\\" in entry.file or ":" in entry.file:
+        raise BundleError(f"{folder}: manifest names {entry.file!r}, which lies outside the bundle; do not use this bundle")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: the manifest names it, but it cannot be read: {error.strerror}") from error
+    if (got := hashlib.sha256(data).hexdigest()) != entry.sha256:
+        raise BundleError(f"{path}: got sha256 {got[:12]}..., the manifest says {entry.sha256[:12]}...; get the bundle again")
+    return data
+
+
+def default_folder() -> Path:
+    """The bundle inside the installed package."""
+    return Path(__file__).parent / "default_bundle"
+
+
+def default_detector() -> bytes:
+    """The default bundle's detector, its hash checked; the bundle's other files are not read."""
+    folder = default_folder()
+    return check_file(folder, read_manifest(folder).detector.model)
+
+
+def _check_model(model: ModelEntry, where: str) -> None:
+    try:
+        template = framing(model.framing).template
+    except GeometryError as error:
+        raise BundleError(f"{where}: model {model.name!r}: {error}") from error
+    if model.template != template.tolist():
+        raise BundleError(
+            f"{where}: model {model.name!r} was trained with another {model.framing!r} template than this program has; "
+            "use the fsr-edge version that made the bundle"
+        )
+    expected = {"task": "face-super-resolution", "colour_order": "rgb", "value_range": "uint8"}
+    for key, value in expected.items():
+        if getattr(model, key) != value:
+            raise BundleError(f"{where}: model {model.name!r}: got {key} {getattr(model, key)!r}, expected {value!r}")
+    if model.output_size != model.input_size * model.scale or not model.files:
+        raise BundleError(f"{where}: model {model.name!r}: sizes {model.input_size} x {model.scale} -> {model.output_size} "
+                          "do not agree, or it has no file")
+
+
+T = TypeVar("T")
+
+
+def _strict(kind: type[T], data: Any, where: str) -> T:
+    """Build a dataclass from JSON, refusing unknown, missing and mistyped fields by name."""
+    hints = typing.get_type_hints(kind)
+    assert is_dataclass(kind)
+    if not isinstance(data, dict):
+        raise BundleError(f"{where}: got {type(data).__name__}, expected an object with the fields of {kind.__name__}")
+    if unknown := data.keys() - hints.keys():
+        raise BundleError(f"{where}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(hints)}")
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if missing := required - data.keys():
+        raise BundleError(f"{where}: field {sorted(missing)[0]!r} is missing")
+    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in data.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        return _strict(typing.cast("type[Any]", hint), value, where)
+    if origin is list and isinstance(value, list):
+        return [_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is types.UnionType:  # only `str | None`
+        return None if value is None else _value(arguments[0], value, where)
+    plain = (int, float) if hint is float else (origin or hint,)
+    if not isinstance(value, plain) or (isinstance(value, bool) and hint is not bool):
+        raise BundleError(f"{where}: got {type(value).__name__}, expected {getattr(hint, '__name__', hint)}")
+    return value

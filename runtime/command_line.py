@@ -1,0 +1,38 @@
+"""What the command lines share: errors as one sentence, and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from .errors import FsrError
+
+
+@contextmanager
+def error_sentences() -> Iterator[None]:
+    """End the program with the sentence and exit code of an `FsrError` raised inside."""
+    try:
+        yield
+    except FsrError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+class Commands(click.Group):
+    """A group of commands whose errors are one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with error_sentences():
+            return super().invoke(ctx)
+
+
+class Command(click.Command):
+    """A single command whose errors are one sentence."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with error_sentences():
+            return super().invoke(ctx)

@@ -1,0 +1,50 @@
+"""Fixtures that every test may use: two public-domain portraits, a seeded generator, the source files."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fsr.runtime.media.images import read_image
+from fsr.runtime.pixels import RgbImage
+from hypothesis import settings
+
+# The same examples on every run and machine: a failure seen in CI is seen at the desk.
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("ci")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def astronaut() -> RgbImage:
+    """Eileen Collins (NASA), uint8 (512, 512, 3) RGB: one upright face, about 110 px wide."""
+    import skimage.data
+
+    return skimage.data.astronaut()
+
+
+@pytest.fixture
+def grace_hopper() -> RgbImage:
+    """Grace Hopper (US Navy), uint8 (600, 512, 3) RGB: one upright face, about 170 px wide."""
+    import matplotlib.cbook
+
+    path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    return read_image(Path(str(path)))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def source_files() -> dict[str, Path]:
+    """Every file git tracks or would track, by its path from the root with forward slashes."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(listing, cwd=ROOT, check=False, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip(f"not a git checkout: {found.stderr.strip()}")
+    return {name: ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()}

@@ -1,0 +1,81 @@
+"""Checkpoints: a network's weights in safetensors, with the network's name and configuration in the header."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fsr.runtime.errors import CheckpointError
+from fsr.runtime.files import atomic_path
+
+from .networks import build_network
+
+FORMAT = "fsr-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what is known of its training."""
+
+    network: str
+    """Key of `networks.NETWORKS`."""
+    config: dict[str, Any]
+    """Fields of the network's configuration."""
+    weights: dict[str, Tensor]
+    framing: str
+    training: dict[str, Any] = field(default_factory=dict)
+    """Data with licences, budget, steps and the scores on the validation split."""
+
+    def build(self) -> nn.Module:
+        """The network with these weights, in evaluation mode."""
+        module = build_network(self.network, self.config)
+        try:
+            module.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"weights do not fit {self.network} {self.config}: {error}") from error
+        return module.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all."""
+    from safetensors.torch import save_file
+
+    header = {
+        "version": VERSION,
+        "network": checkpoint.network,
+        "config": checkpoint.config,
+        "framing": checkpoint.framing,
+        "training": checkpoint.training,
+    }
+    weights = {name: tensor.detach().float().contiguous() for name, tensor in checkpoint.weights.items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={FORMAT: json.dumps(header)})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged, not a checkpoint, or written by a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; train one with fsr-train edge")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint ({error})") from error
+    if FORMAT not in metadata:
+        raise CheckpointError(f"{path}: got a safetensors file that is not a checkpoint of fsr-train")
+    header = json.loads(metadata[FORMAT])
+    if header["version"] != VERSION:
+        raise CheckpointError(f"{path}: got checkpoint version {header['version']}, expected {VERSION}; upgrade fsr-edge")
+    return Checkpoint(header["network"], header["config"], weights, header["framing"], header["training"])

@@ -1,0 +1,266 @@
+"""The training loop every recipe shares: budget, schedule, averaged weights, checkpoints, resumption, logs."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from fsr.runtime.errors import CheckpointError, TrainingDivergedError, UsageError
+from fsr.runtime.files import atomic_path
+
+from .muon import Muon
+
+STATE_FILE = "state.safetensors"
+LOG_FILE = "log.csv"
+WARM_UP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how fast to train."""
+
+    minutes: float | None = None
+    """Wall-clock budget; the learning rate is annealed to it. This or `steps`."""
+    steps: int | None = None
+    """Exact number of steps, for runs that must repeat to the bit."""
+    learning_rate: float = 2e-3
+    average: float = 0.999
+    """Decay of the exponential moving average of the weights."""
+    precision: str = "auto"
+    """bf16, fp32, or auto: bf16 where the processor multiplies it in hardware."""
+    validate_every: float = 2.0
+    """Minutes between validations, each followed by a checkpoint; with `steps`, a tenth of the steps."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise UsageError("got both or neither of --minutes and --steps, expected one of them")
+        for flag, value in (("--minutes", self.minutes), ("--steps", self.steps), ("--lr", self.learning_rate)):
+            if value is not None and not value > 0:
+                raise UsageError(f"{flag}: got {value}, expected a number above 0")
+        if self.precision not in ("auto", "bf16", "fp32"):
+            raise UsageError(f"--precision: got {self.precision!r}, expected auto, bf16 or fp32")
+
+    def share_done(self, step: int, seconds: float) -> float:
+        """How much of the budget is used, from 0 to 1."""
+        done = step / self.steps if self.steps else seconds / (60 * (self.minutes or 1))
+        return min(1.0, done)
+
+    def rate(self, step: int, share_done: float) -> float:
+        """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
+        return self.learning_rate * min(1, (step + 1) / WARM_UP_STEPS) * (0.505 + 0.495 * math.cos(math.pi * share_done))
+
+
+@dataclass
+class LoopState:
+    """What a resumed run needs beside weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Training time so far, over all resumptions."""
+
+
+class Observer(Protocol):
+    """What a recipe does at each validation."""
+
+    def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
+        """Score the averaged network (in evaluation mode), write what is worth keeping, return figures to log."""
+        ...
+
+
+def use_bf16(precision: str) -> bool:
+    """Whether to multiply in bfloat16; `auto` asks the processor."""
+    return precision == "bf16" or (precision == "auto" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
+def train(
+    network: nn.Module,
+    loss_of: Callable[[nn.Module, int], Tensor],
+    observe: Observer,
+    folder: Path,
+    config: LoopConfig,
+    *,
+    identity: Mapping[str, Any],
+    resume: bool = False,
+    console: Console | None = None,
+) -> nn.Module:
+    """Train `network` until the budget is used and return it with averaged weights.
+
+    loss_of: (network, step) -> scalar loss; called under autocast where the precision is bf16.
+    identity: what must be the same for a run to be resumed (data, network, batch), kept with the state.
+
+    Raises:
+        TrainingDivergedError: the loss is not finite; the last checkpoint stays.
+        CheckpointError: `folder` holds another run, or a run and `resume` is not asked for.
+    """
+    console = console or Console(stderr=True)
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    averaged = copy.deepcopy(network).eval()
+    optimizers = make_optimizers(network, config)
+    identity = json.loads(json.dumps({**identity, **asdict(config)}))
+    state = LoopState()
+    if (folder / STATE_FILE).exists():
+        if not resume:
+            raise CheckpointError(f"{folder}: holds a run already; go on with --resume or choose another --output")
+        state = load_state(folder / STATE_FILE, network, averaged, optimizers, identity)
+        console.print(f"resumed at step {state.step}, {state.seconds / 60:.1f} minutes in")
+    bf16 = use_bf16(config.precision)
+    console.print(f"training in {'bfloat16' if bf16 else 'float32'} on {torch.get_num_threads()} CPU threads")
+    interval = 60 * config.validate_every
+    next_report = state.seconds + min(interval, 30)
+    losses: list[float] = []
+    last = time.perf_counter()
+    with Progress(*_columns(), console=console) as progress:
+        task = progress.add_task("training", total=1.0)
+        while (share := config.share_done(state.step, state.seconds)) < 1:
+            set_rate(optimizers, config.rate(state.step, share))
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = loss_of(network, state.step)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise TrainingDivergedError(
+                    f"the loss is {losses[-1]} at step {state.step}; the checkpoint in {folder} is from before; "
+                    f"try a lower --lr (got {config.learning_rate})"
+                )
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            state.step += 1
+            follow(averaged, network, min(config.average, state.step / (state.step + 10)))
+            now = time.perf_counter()
+            state.seconds, last = state.seconds + now - last, now
+            _show(progress, task, config, state, losses)
+            finished = config.share_done(state.step, state.seconds) >= 1
+            due = state.step % max(1, config.steps // 10) == 0 if config.steps else state.seconds >= next_report
+            if due or finished:
+                figures = {"loss": sum(losses) / len(losses), **observe(averaged, state)}
+                log_row(folder / LOG_FILE, state, figures)
+                save_state(folder / STATE_FILE, network, averaged, optimizers, identity, state)
+                console.print(f"step {state.step:>7} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+                losses.clear()
+                next_report = state.seconds + interval
+    return averaged
+
+
+def make_optimizers(network: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
+    """Muon for inner weights, AdamW for the first layer and the biases.
+
+    Measured on edge L, 16 -> 128, 4 minutes on one core: 25.25 dB against 24.89 with AdamW alone.
+    """
+    inner = [p for name, p in network.named_parameters() if p.ndim >= 2 and not name.startswith("head.")]
+    chosen = {id(p) for p in inner}
+    rest = [p for p in network.parameters() if id(p) not in chosen]
+    adam = torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    return [Muon(inner, lr=config.learning_rate), adam]
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+
+@torch.no_grad()
+def follow(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the trained ones."""
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
+
+
+def save_state(
+    path: Path,
+    network: nn.Module,
+    averaged: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    identity: Mapping[str, Any],
+    state: LoopState,
+) -> None:
+    """Write everything a resumed run needs, whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"averaged/{name}": tensor for name, tensor in averaged.state_dict().items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{index}/{key}": value for key, value in values.items()}
+    header = {"state": json.dumps(asdict(state)), "identity": json.dumps(identity)}
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
+
+
+def load_state(
+    path: Path,
+    network: nn.Module,
+    averaged: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    identity: Mapping[str, Any],
+) -> LoopState:
+    """Put a saved run back in place.
+
+    Raises:
+        CheckpointError: damaged, or the state of a run with other settings.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged ({error}); start again with another --output") from error
+    saved = json.loads(header["identity"])
+    if changed := [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]:
+        key = changed[0]
+        raise CheckpointError(f"{path}: resumed with {key} = {identity.get(key)!r}, but it was {saved.get(key)!r}")
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+    network.load_state_dict(part("network/"))
+    averaged.load_state_dict(part("averaged/"))
+    for number, optimizer in enumerate(optimizers):
+        values: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part(f"optimizer/{number}/").items():
+            index, key = name.split("/")
+            values.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
+    return LoopState(**json.loads(header["state"]))
+
+
+def log_row(path: Path, state: LoopState, figures: Mapping[str, float]) -> None:
+    """Append one validation to the log; figures that a killed run logged after its checkpoint are dropped."""
+    rows = [row for row in read_log(path) if row["step"] < state.step] if path.exists() else []
+    rows.append({"step": state.step, "minutes": state.seconds / 60, **figures})
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _columns() -> tuple[Any, ...]:
+    text = TextColumn("{task.description}")
+    return text, BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn()
+
+
+def _show(progress: Progress, task: TaskID, config: LoopConfig, state: LoopState, losses: list[float]) -> None:
+    recent = losses[-50:]
+    text = f"step {state.step} loss {sum(recent) / len(recent):.4f}"
+    progress.update(task, completed=config.share_done(state.step, state.seconds), description=text)

@@ -1,0 +1,112 @@
+"""The edge student: plain 3x3 convolutions at low resolution, one PixelShuffle at the end.
+
+Every picture size is brought to a 16x16 grid first (larger inputs are pixel-unshuffled), so that a tier
+costs the same arithmetic per face at every scale, and every kernel is one that INT8 engines run at peak.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fsr.runtime.errors import UsageError
+
+GRID = 16
+"""Side of the feature maps of the body."""
+
+SHUFFLE = 8
+"""Upsampling of the last PixelShuffle: the tail works on a grid of output_size / 8."""
+
+TIERS = MappingProxyType({"S": (32, 8), "M": (64, 16), "L": (128, 10)})
+"""Channels and body layers; about 33, 180 and 435 MMACs a face."""
+
+
+@dataclass(frozen=True)
+class EdgeConfig:
+    """The shape of an edge student."""
+
+    tier: str
+    """S, M or L: a key of `TIERS`."""
+    input_size: int
+    """Side of the low-resolution crop in pixels: 16, 32 or 64."""
+    scale: int
+    """Magnification: 4 or 8."""
+
+    def __post_init__(self) -> None:
+        if self.tier not in TIERS:
+            raise UsageError(f"--tier: got {self.tier!r}, expected one of {', '.join(TIERS)}")
+        if self.input_size < GRID or self.input_size % GRID:
+            raise UsageError(f"--input-size: got {self.input_size}, expected a multiple of {GRID}")
+        channels = TIERS[self.tier][0]
+        fold, rest = divmod(self.output_size, GRID * SHUFFLE)
+        if rest or fold < 1 or channels % fold**2:
+            raise UsageError(
+                f"--scale: got {self.input_size} px x {self.scale} = {self.output_size} px, "
+                f"expected an output of {GRID * SHUFFLE} or {2 * GRID * SHUFFLE} px"
+            )
+
+    @property
+    def output_size(self) -> int:
+        """Side of the restored crop in pixels."""
+        return self.input_size * self.scale
+
+    @property
+    def name(self) -> str:
+        """Such as `edge-L-32x4`: the tier, the input size and the scale."""
+        return f"edge-{self.tier}-{self.input_size}x{self.scale}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class EdgeNet(nn.Module):
+    """RGB in [0, 1], float (N, 3, h, h) -> (N, 3, scale h, scale h), not clipped.
+
+    unshuffle to 16x16 -> head -> body (convolution, ReLU) x layers -> tail -> PixelShuffle, added to the
+    bilinear upsampling of the input. For 256 px outputs the features are shuffled to 32x32 before the
+    tail, which then costs what it costs at 128 px.
+    """
+
+    def __init__(self, config: EdgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, layers = TIERS[config.tier]
+        self.unshuffle = config.input_size // GRID
+        self.fold = config.output_size // (GRID * SHUFFLE)
+        self.head = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
+        self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
+        self.tail = nn.Conv2d(channels // self.fold**2, 3 * SHUFFLE**2, 3, padding=1)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Start as an identity through the body, so that depth costs no trainability without shortcuts."""
+        for layer in self.body:
+            assert isinstance(layer, nn.Conv2d)
+            fan_in = layer.in_channels * 9
+            noise = torch.randn_like(layer.weight) * 0.5 * (2 / fan_in) ** 0.5
+            nn.init.dirac_(layer.weight)
+            with torch.no_grad():
+                layer.weight += noise
+        nn.init.normal_(self.tail.weight, std=0.01)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, low: Tensor) -> Tensor:
+        features = F.relu(self.head(F.pixel_unshuffle(low, self.unshuffle)))
+        for layer in self.body:
+            features = F.relu(layer(features))
+        residual = F.pixel_shuffle(self.tail(F.pixel_shuffle(features, self.fold)), SHUFFLE)
+        return residual + F.interpolate(low, scale_factor=float(self.config.scale), mode="bilinear")
+
+
+def multiply_accumulates(config: EdgeConfig) -> int:
+    """Multiply-accumulates of the convolutions for one face."""
+    channels, layers = TIERS[config.tier]
+    head = 3 * (config.input_size // GRID) ** 2 * channels
+    return 9 * GRID**2 * (head + layers * channels**2 + channels * 3 * SHUFFLE**2)

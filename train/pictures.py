@@ -1,0 +1,50 @@
+"""Pictures of a training run: its curve, and a sheet of faces before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fsr.runtime.files import atomic_path
+from fsr.runtime.geometry import resize
+from fsr.runtime.media.images import write_image
+from fsr.runtime.pixels import RgbBatch, RgbImage
+
+
+def sheet(columns: Sequence[RgbBatch], gap: int = 4) -> RgbImage:
+    """Lay batches out as columns, one face a row; all are enlarged to the largest size (pixels kept square)."""
+    size = max(batch.shape[1] for batch in columns)
+    rows = min(len(batch) for batch in columns)
+    out = np.full((rows * (size + gap) + gap, len(columns) * (size + gap) + gap, 3), 255, np.uint8)
+    for x, batch in enumerate(columns):
+        for y in range(rows):
+            face = batch[y]
+            if size % len(face) == 0:
+                face = face.repeat(size // len(face), 0).repeat(size // len(face), 1)
+            else:
+                face = resize(face, (size, size))
+            top, left = gap + y * (size + gap), gap + x * (size + gap)
+            out[top : top + size, left : left + size] = face
+    return out
+
+
+def save_sheet(path: Path, columns: Sequence[RgbBatch]) -> None:
+    write_image(path, sheet(columns))
+
+
+def save_training_curve(path: Path, log: Sequence[dict[str, float]]) -> None:
+    """Draw loss and gain on the validation faces against the minutes trained."""
+    from matplotlib.figure import Figure
+
+    minutes = [row["minutes"] for row in log]
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    loss_axis, gain_axis = figure.subplots(1, 2)
+    loss_axis.plot(minutes, [row["loss"] for row in log])
+    loss_axis.set(xlabel="minutes", ylabel="training loss", yscale="log")
+    if "gain" in log[-1]:
+        gain_axis.plot(minutes, [row["gain"] for row in log])
+        gain_axis.set(xlabel="minutes", ylabel="dB over bicubic, validation faces")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)

@@ -1,0 +1,139 @@
+"""Recipe: an edge student from low- and high-resolution faces alone.
+
+packs -> low-resolution pairs -> network -> L1 on mirrored batches -> averaged weights -> checkpoint,
+with a training curve and a sheet of validation faces beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from fsr.runtime.errors import CheckpointError, PackError, UsageError
+
+from ..batches import FaceBatches
+from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..degrade import shrink
+from ..loop import LOG_FILE, LoopConfig, LoopState, read_log, train
+from ..metrics import score
+from ..networks.edge import EdgeConfig, EdgeNet
+from ..pack import PackInfo, open_packs, read_split
+from ..pictures import save_sheet, save_training_curve
+from ..restore import restore
+
+MODEL_FILE = "model.safetensors"
+VALIDATION_FACES = 300
+SHEET_FACES = 6
+
+
+@dataclass(frozen=True)
+class EdgeRecipe:
+    """One run of this recipe."""
+
+    packs: Sequence[Path]
+    network: EdgeConfig
+    output: Path
+    """Folder of the run: checkpoint, state, log, curve and sheet."""
+    loop: LoopConfig
+    batch: int = 32
+    init: Path | None = None
+    """Checkpoint to start from."""
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UsageError(f"--batch: got {self.batch}, expected at least 1")
+
+
+def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
+    """Train as `recipe` says; returns the checkpoint's path."""
+    packs = open_packs(recipe.packs, output_size=recipe.network.output_size)
+    torch.manual_seed(recipe.loop.seed)
+    network = start(recipe, packs[0].framing)
+    high = np.concatenate([read_split(pack, "train") for pack in packs])
+    batches = FaceBatches(shrink(high, recipe.network.input_size), high, recipe.batch, recipe.loop.seed)
+    validation = Validation(recipe, packs)
+
+    def loss_of(network: nn.Module, step: int) -> Tensor:
+        low, high = batches(step)
+        return (network(low).float() - high).abs().mean()
+
+    train(
+        network,
+        loss_of,
+        validation,
+        recipe.output,
+        recipe.loop,
+        identity={"network": recipe.network.to_json(), "batch": recipe.batch, "data": describe(packs)},
+        resume=recipe.resume,
+        console=console,
+    )
+    save_training_curve(recipe.output / "curve.png", read_log(recipe.output / LOG_FILE))
+    return recipe.output / MODEL_FILE
+
+
+def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
+    """A new network, or the one of `recipe.init` if it is of the same shape and framing."""
+    network = EdgeNet(recipe.network)
+    if recipe.init is not None:
+        checkpoint = load_checkpoint(recipe.init)
+        expected = (recipe.network.to_json(), framing)
+        if checkpoint.network != "edge" or (checkpoint.config, checkpoint.framing) != expected:
+            raise CheckpointError(
+                f"--init {recipe.init}: got {checkpoint.network} {checkpoint.config} in {checkpoint.framing} framing, "
+                f"expected edge {expected[0]} in {framing} framing"
+            )
+        network.load_state_dict(checkpoint.weights)
+    return network
+
+
+def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:
+    """What a checkpoint says of its data."""
+    return [
+        {"source": p.source, "licence": p.licence, "faces": p.count("train"), "sha256": p.sha256["train"]} for p in packs
+    ]
+
+
+class Validation:
+    """Scores the averaged network, saves it, and draws the sheet; a `loop.Observer`."""
+
+    def __init__(self, recipe: EdgeRecipe, packs: Sequence[PackInfo]) -> None:
+        self._recipe, self._packs = recipe, packs
+        self.high = np.concatenate([read_split(pack, "val") for pack in packs])[:VALIDATION_FACES]
+        if not len(self.high):
+            raise PackError("got packs without validation faces, expected some; prepare with --val-share above 0")
+        self.low = shrink(self.high, recipe.network.input_size)
+        self.bicubic = shrink(self.low, recipe.network.output_size)
+        self._bicubic_psnr = self._psnr(self.bicubic)
+
+    def _psnr(self, restored: np.ndarray) -> float:
+        return float(np.mean(score("sparnet", restored, self.high).psnr))
+
+    def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
+        restored = restore(averaged, self.low)
+        psnr = self._psnr(restored)
+        figures = {"psnr": psnr, "gain": psnr - self._bicubic_psnr}
+        recipe = self._recipe
+        training = {
+            "recipe": "edge",
+            "data": describe(self._packs),
+            "steps": state.step,
+            "faces_seen": state.step * recipe.batch,
+            "minutes": round(state.seconds / 60, 1),
+            "init": recipe.init.name if recipe.init else None,
+            "validation": {"protocol": "sparnet", **{k: round(v, 3) for k, v in figures.items()}},
+        }
+        checkpoint = Checkpoint(
+            "edge", recipe.network.to_json(), averaged.state_dict(), self._packs[0].framing, training
+        )
+        save_checkpoint(recipe.output / MODEL_FILE, checkpoint)
+        columns = (self.low, self.bicubic, restored, self.high)
+        save_sheet(recipe.output / "samples.png", [column[:SHEET_FACES] for column in columns])
+        return figures
