@@ -92,9 +92,7 @@ def install(extra: str) -> None:
     if packages:
         pip_install("--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
     else:
-        pip_install(
-            "--constraint", "constraints.txt", SETUPTOOLS, "--editable", f".[{extra}]" if extra else "."
-        )
+        pip_install("--constraint", "constraints.txt", SETUPTOOLS, "--editable", f".[{extra}]" if extra else ".")
         packages = {f"packages {extra} {asked}"}
     STAMP.write_text("\n".join([root, *sorted(packages), links]))
 

@@ -136,9 +136,7 @@ def _parse(yunet: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(yunet)
     except DecodeError as error:
-        raise BundleError(
-            f"got {len(yunet)} bytes that are not an ONNX file, expected YuNet: {error}"
-        ) from error
+        raise BundleError(f"got {len(yunet)} bytes that are not an ONNX file, expected YuNet: {error}") from error
     inputs, outputs = [i.name for i in model.graph.input], [o.name for o in model.graph.output]
     if len(inputs) != 1 or set(outputs) != set(HEADS):
         raise BundleError(
@@ -154,9 +152,7 @@ def _take_rgb_bytes(graph: onnx.GraphProto) -> None:
     users = [node for node in graph.node if bgr in node.input]
     weights = {tensor.name: tensor for tensor in graph.initializer}
     if len(users) != 1 or users[0].op_type != "Conv" or (weight := weights.get(users[0].input[1])) is None:
-        raise BundleError(
-            f"got {[n.op_type for n in users]} on the input, expected YuNet: one Conv with its weights"
-        )
+        raise BundleError(f"got {[n.op_type for n in users]} on the input, expected YuNet: one Conv with its weights")
     # Reversing the weights' input channels reverses the colour order at no cost while running.
     rgb_weight = np.ascontiguousarray(numpy_helper.to_array(weight)[:, ::-1])
     weight.CopyFrom(numpy_helper.from_array(rgb_weight, weight.name))

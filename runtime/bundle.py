@@ -207,7 +207,9 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(version, int):
         raise BundleError(f"{path}: got no version number, expected {VERSION}")
     if version > VERSION:
-        raise BundleError(f"{path}: got manifest version {version}, this program reads up to {VERSION}; upgrade fsr-edge")
+        raise BundleError(
+            f"{path}: got manifest version {version}, this program reads up to {VERSION}; upgrade fsr-edge"
+        )
     manifest = _strict(Manifest, data, str(path))
     for model in manifest.models:
         _check_model(model, str(path))
@@ -229,13 +231,17 @@ def check_file(folder: Path, entry: FileEntry) -> bytes:
     # By name alone: an editable install links files from elsewhere, and what a link leads to has its hash checked.
     inside = PurePosixPath(entry.file)
     if inside.is_absolute() or ".." in inside.parts or "\\" in entry.file or ":" in entry.file:
-        raise BundleError(f"{folder}: manifest names {entry.file!r}, which lies outside the bundle; do not use this bundle")
+        raise BundleError(
+            f"{folder}: manifest names {entry.file!r}, which lies outside the bundle; do not use this bundle"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: the manifest names it, but it cannot be read: {error.strerror}") from error
     if (got := hashlib.sha256(data).hexdigest()) != entry.sha256:
-        raise BundleError(f"{path}: got sha256 {got[:12]}..., the manifest says {entry.sha256[:12]}...; get the bundle again")
+        raise BundleError(
+            f"{path}: got sha256 {got[:12]}..., the manifest says {entry.sha256[:12]}...; get the bundle again"
+        )
     return data
 
 
@@ -265,8 +271,10 @@ def _check_model(model: ModelEntry, where: str) -> None:
         if getattr(model, key) != value:
             raise BundleError(f"{where}: model {model.name!r}: got {key} {getattr(model, key)!r}, expected {value!r}")
     if model.output_size != model.input_size * model.scale or not model.files:
-        raise BundleError(f"{where}: model {model.name!r}: sizes {model.input_size} x {model.scale} -> {model.output_size} "
-                          "do not agree, or it has no file")
+        raise BundleError(
+            f"{where}: model {model.name!r}: sizes {model.input_size} x {model.scale} -> {model.output_size} "
+            "do not agree, or it has no file"
+        )
 
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -24,12 +24,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # some writers make private files
         temporary.replace(final)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{final}: cannot be written: {reason}; nothing was left under that name") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file stands where a parent folder should be: reported above
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(final: Path, data: bytes) -> None:
@@ -50,3 +52,9 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)  # it can only be read by setting it
+    os.umask(current)
+    return current

@@ -54,7 +54,9 @@ FRAMINGS: Mapping[str, Framing] = MappingProxyType(
         # Proportions: median of the detector's points on upright portraits, made symmetric; the eyes lie
         # .34 of the crop apart and high enough that hairline and chin are both inside.
         "runtime": _framing(
-            "runtime", [(0.33, 0.385), (0.67, 0.385), (0.5, 0.58), (0.354, 0.722), (0.646, 0.722)], face_width=0.71
+            "runtime",
+            [(0.33, 0.385), (0.67, 0.385), (0.5, 0.58), (0.354, 0.722), (0.646, 0.722)],
+            face_width=0.71,
         ),
         # CelebA's own alignment, rows 20..198 of 218 and all 178 columns: what published x8 tables use.
         "celeba178": _framing(
@@ -86,7 +88,7 @@ def scaling(factor_x: float, factor_y: float | None = None) -> Transform:
 
 def compose(outer: Transform, inner: Transform) -> Transform:
     """a_from_b, b_from_c -> a_from_c."""
-    return outer @ np.vstack([inner, [0, 0, 1]])
+    return np.asarray(outer @ np.vstack([inner, [0, 0, 1]]), np.float64)
 
 
 def invert(target_from_source: Transform) -> Transform:

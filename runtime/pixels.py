@@ -31,7 +31,7 @@ rgb_from_bgr = bgr_from_rgb
 
 def to_float_nchw(batch: RgbBatch) -> FloatBatch:
     """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+    return np.divide(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)), 255, dtype=np.float32)
 
 
 def to_uint8_nhwc(batch: FloatBatch) -> RgbBatch:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
 from fsr.runtime.media.images import read_image
 from fsr.runtime.pixels import RgbImage
-from hypothesis import settings
 
 # The same examples on every run and machine: a failure seen in CI is seen at the desk.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def astronaut() -> RgbImage:
-    """Eileen Collins (NASA), uint8 (512, 512, 3) RGB: one upright face, about 110 px wide."""
+    """Eileen Collins (NASA), uint8 (512, 512, 3) RGB: one face, 90 px wide."""
     import skimage.data
 
     return skimage.data.astronaut()
@@ -28,7 +29,7 @@ def astronaut() -> RgbImage:
 
 @pytest.fixture
 def grace_hopper() -> RgbImage:
-    """Grace Hopper (US Navy), uint8 (600, 512, 3) RGB: one upright face, about 170 px wide."""
+    """Grace Hopper (US Navy), uint8 (600, 512, 3) RGB: one face, 170 px wide."""
     import matplotlib.cbook
 
     path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)

@@ -6,16 +6,17 @@ import json
 import os
 from pathlib import Path
 
-import fsr.runtime
 import numpy as np
 import onnx
 import pytest
-from fsr.runtime.detect import Detector, Face, _Candidates, largest
-from fsr.runtime.errors import BundleError, EngineUnavailableError, UsageError
-from fsr.runtime.geometry import resize
 from golden.make_yunet import RECORD, opencv_faces, pictures
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
+import fsr.runtime
+from fsr.runtime.detect import Detector, Face, _Candidates, largest
+from fsr.runtime.errors import BundleError, EngineUnavailableError, UsageError
+from fsr.runtime.geometry import resize
 
 MODEL = Path(fsr.runtime.__file__).parent / "default_bundle" / "detector.onnx"
 PICTURES = pictures()
@@ -31,9 +32,14 @@ def detector() -> Detector:
 
 
 def as_opencv(faces: list[Face]) -> NDArray[np.float32]:
-    """(K, 15) in the layout of `cv2.FaceDetectorYN`."""
+    """(K, 15) in the layout of `cv2.FaceDetectorYN`, which counts from the picture's edge."""
     rows = [
-        [*face.box_xyxy[:2], *(face.box_xyxy[2:] - face.box_xyxy[:2]), *face.landmarks.ravel(), face.score]
+        [
+            *(face.box_xyxy[:2] + 0.5),
+            *(face.box_xyxy[2:] - face.box_xyxy[:2]),
+            *(face.landmarks.ravel() + 0.5),
+            face.score,
+        ]
         for face in faces
     ]
     return np.array(rows, np.float32).reshape(-1, 15)
@@ -138,19 +144,12 @@ def test_refuses_what_is_not_rgb(detector: Detector, frame: object) -> None:
         detector.detect_upsampled(frame, 2)  # pyright: ignore[reportArgumentType]
 
 
-def test_pixel_centres_lie_half_a_pixel_before_opencvs_coordinates(detector: Detector) -> None:
-    frame = PICTURES["hopper 97x131"]
-    centred, plain = Detector(MODEL, pixel_centres=True)(frame), detector(frame)
-    np.testing.assert_allclose(centred[0].landmarks, plain[0].landmarks - 0.5, atol=1e-5)
-    np.testing.assert_allclose(centred[0].box_xyxy, plain[0].box_xyxy - 0.5, atol=1e-5)
-
-
 def test_upsampling_finds_a_face_too_small_for_the_network(detector: Detector) -> None:
     shrink = 16  # Hopper's face becomes 11 px wide
     frame = resize(PICTURES["hopper 512x606"], (512 // shrink, 606 // shrink))
     assert detector(frame) == []
     (found,) = detector.detect_upsampled(frame, 4)
-    expected = np.array(RECORDED["hopper 512x606"][0][4:14], np.float32).reshape(5, 2) / shrink
+    expected = np.array(RECORDED["hopper 512x606"][0][4:14], np.float32).reshape(5, 2) / shrink - 0.5
     np.testing.assert_allclose(found.landmarks, expected, atol=1)  # px
 
 
@@ -159,14 +158,12 @@ def test_upsampling_by_one_changes_nothing(detector: Detector) -> None:
     np.testing.assert_array_equal(as_opencv(detector.detect_upsampled(frame, 1)), as_opencv(detector(frame)))
 
 
-def test_upsampled_faces_are_mapped_back_under_either_origin(detector: Detector) -> None:
+def test_upsampled_faces_are_mapped_back_under_the_pixel_centre_rule(detector: Detector) -> None:
     frame = PICTURES["hopper 97x131"]
     (enlarged,) = detector(resize(frame, (3 * 97, 3 * 131)))
-    (edges,) = detector.detect_upsampled(frame, 3)
-    (centres,) = Detector(MODEL, pixel_centres=True).detect_upsampled(frame, 3)
-    np.testing.assert_allclose(edges.landmarks, enlarged.landmarks / 3, rtol=1e-6)
-    np.testing.assert_allclose(edges.box_xyxy, enlarged.box_xyxy / 3, rtol=1e-6)
-    np.testing.assert_allclose(centres.landmarks, enlarged.landmarks / 3 - 0.5, rtol=1e-6)
+    (found,) = detector.detect_upsampled(frame, 3)
+    np.testing.assert_allclose(found.landmarks, (enlarged.landmarks + 0.5) / 3 - 0.5, rtol=1e-5)
+    np.testing.assert_allclose(found.box_xyxy, (enlarged.box_xyxy + 0.5) / 3 - 0.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [0, -2])

@@ -8,15 +8,16 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import fsr.runtime
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import fsr.runtime
 from fsr.export import detector
 from fsr.export.detector import HEADS, YUNET, YUNET_SHA256, fetch_yunet, make_detector
 from fsr.runtime.engines.onnx_runtime import open_session
 from fsr.runtime.errors import BundleError, InputError
-from onnx import TensorProto, helper, numpy_helper
 
 SHIPPED = Path(fsr.runtime.__file__).parent / "default_bundle" / "detector.onnx"
 
@@ -31,9 +32,7 @@ def tiny_yunet(head_count: int = len(HEADS), first: str = "Conv") -> bytes:
         nodes[1].input[0] = "other"
     for stride in (8, 16, 32):
         pool = [stride // 2, stride // 2]
-        nodes.append(
-            helper.make_node("MaxPool", ["level_2"], [f"level_{stride}"], kernel_shape=pool, strides=pool)
-        )
+        nodes.append(helper.make_node("MaxPool", ["level_2"], [f"level_{stride}"], kernel_shape=pool, strides=pool))
     outputs = []
     for head, values in list(HEADS.items())[:head_count]:
         kind, stride = head.split("_")
@@ -48,17 +47,11 @@ def tiny_yunet(head_count: int = len(HEADS), first: str = "Conv") -> bytes:
             nodes.append(helper.make_node("Sigmoid", [shaped], [head]))
         cells = (64 // int(stride)) ** 2
         outputs.append(helper.make_tensor_value_info(head, TensorProto.FLOAT, [1, cells, values]))
-    initializers = [
-        numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()
-    ]
-    initializers += [
-        numpy_helper.from_array(np.array([1, -1, n], np.int64), f"shape_{n}") for n in (1, 4, 10)
-    ]
+    initializers = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()]
+    initializers += [numpy_helper.from_array(np.array([1, -1, n], np.int64), f"shape_{n}") for n in (1, 4, 10)]
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 64, 64])
     graph = helper.make_graph(nodes, "tiny_yunet", [image], outputs, initializers)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6
-    ).SerializeToString()
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6).SerializeToString()
 
 
 def test_rgb_bytes_give_what_bgr_floats_gave() -> None:
@@ -71,9 +64,7 @@ def test_rgb_bytes_give_what_bgr_floats_gave() -> None:
         np.testing.assert_allclose(got_values, expected_values, atol=1e-5, err_msg=head)
 
 
-@pytest.mark.parametrize(
-    "model", [make_detector(tiny_yunet()), SHIPPED.read_bytes()], ids=["tiny", "shipped"]
-)
+@pytest.mark.parametrize("model", [make_detector(tiny_yunet()), SHIPPED.read_bytes()], ids=["tiny", "shipped"])
 def test_takes_any_batch_of_any_size(model: bytes) -> None:
     session = open_session(model)
     images = np.random.default_rng(3).integers(0, 256, (3, 96, 160, 3), np.uint8)
@@ -82,9 +73,7 @@ def test_takes_any_batch_of_any_size(model: bytes) -> None:
     for index, (head, values) in enumerate(HEADS.items()):
         stride = int(head.split("_")[1])
         assert batch[index].shape == (3, (96 // stride) * (160 // stride), values)
-        np.testing.assert_allclose(
-            batch[index], np.concatenate([heads[index] for heads in singly]), atol=1e-4
-        )
+        np.testing.assert_allclose(batch[index], np.concatenate([heads[index] for heads in singly]), atol=1e-4)
 
 
 def test_the_shipped_detector_is_valid_and_says_where_it_comes_from() -> None:
@@ -93,9 +82,7 @@ def test_the_shipped_detector_is_valid_and_says_where_it_comes_from() -> None:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     assert properties["source_sha256"] == YUNET_SHA256
     assert "MIT License" in properties["licence"]
-    assert [(i.name, i.type.tensor_type.elem_type) for i in model.graph.input] == [
-        ("image", TensorProto.UINT8)
-    ]
+    assert [(i.name, i.type.tensor_type.elem_type) for i in model.graph.input] == [("image", TensorProto.UINT8)]
 
 
 def test_making_is_repeatable() -> None:
@@ -189,9 +176,7 @@ def test_a_damaged_or_absent_wheel_is_refused(monkeypatch: pytest.MonkeyPatch, w
 
 def test_a_failing_pip_says_why_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(
-            command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n"
-        )
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: retrying\nERROR: No matching distribution\n")
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(InputError, match=r"ERROR: No matching distribution.*--detector FILE"):

@@ -76,16 +76,12 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
 
 @pytest.mark.parametrize("package", ["runtime", "calibration", "export", "train"])
 def test_the_wheel_holds_every_module(wheel: Path, source_files: Mapping[str, Path], package: str) -> None:
-    modules = {
-        f"fsr/{name}" for name in source_files if name.startswith(f"{package}/") and name.endswith(".py")
-    }
+    modules = {f"fsr/{name}" for name in source_files if name.startswith(f"{package}/") and name.endswith(".py")}
     assert modules
     assert modules <= names_in(wheel)
 
 
-def test_the_wheel_holds_the_default_bundle_types_and_licence(
-    wheel: Path, source_files: Mapping[str, Path]
-) -> None:
+def test_the_wheel_holds_the_default_bundle_types_and_licence(wheel: Path, source_files: Mapping[str, Path]) -> None:
     data = {f"fsr/{name}" for name in source_files if name.startswith("runtime/default_bundle/")}
     assert data | {"fsr/runtime/py.typed"} <= names_in(wheel)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names_in(wheel))

@@ -20,11 +20,7 @@ PICKLES = re.compile(rb"^\s*(?:import|from)\s+pickle|torch\.load\(|allow_pickle\
 
 
 def matches(pattern: re.Pattern[bytes], files: Mapping[str, Path]) -> list[str]:
-    return [
-        f"{name}: {found[0]!r}"
-        for name, path in files.items()
-        if (found := pattern.search(path.read_bytes()))
-    ]
+    return [f"{name}: {found[0]!r}" for name, path in files.items() if (found := pattern.search(path.read_bytes()))]
 
 
 def test_no_file_names_a_place_on_the_machine_it_was_made_on(source_files: Mapping[str, Path]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsr.runtime.errors import PackError
-from fsr.runtime.pixels import RgbBatch
+from ..runtime.errors import PackError
+from ..runtime.pixels import RgbBatch
 
 
 @dataclass

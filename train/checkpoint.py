@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fsr.runtime.errors import CheckpointError
-from fsr.runtime.files import atomic_path
-
+from ..runtime.errors import CheckpointError
+from ..runtime.files import atomic_path
 from .networks import build_network
 
 FORMAT = "fsr-checkpoint"
@@ -77,5 +76,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: got a safetensors file that is not a checkpoint of fsr-train")
     header = json.loads(metadata[FORMAT])
     if header["version"] != VERSION:
-        raise CheckpointError(f"{path}: got checkpoint version {header['version']}, expected {VERSION}; upgrade fsr-edge")
+        raise CheckpointError(
+            f"{path}: got checkpoint version {header['version']}, expected {VERSION}; upgrade fsr-edge"
+        )
     return Checkpoint(header["network"], header["config"], weights, header["framing"], header["training"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fsr.runtime.command_line import Commands
+from ..runtime.command_line import Commands
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,14 +27,29 @@ def main() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Pack to write (.safetensors).")
 @click.option("--source", required=True, help="Name of the collection; kept with every model trained on it.")
 @click.option("--licence", required=True, help="Licence of the pictures; kept likewise.")
-@click.option("--layout", type=click.Choice(["folder", "celeba"]), default="folder", show_default=True,
-              help="folder: any pictures, one face each. celeba: img_align_celeba with its official splits.")
-@click.option("--framing", type=click.Choice(["runtime", "celeba178"]), default="runtime", show_default=True,
-              help="runtime: aligned by five points, for deployment. celeba178: the crop of published tables.")
+@click.option(
+    "--layout",
+    type=click.Choice(["folder", "celeba"]),
+    default="folder",
+    show_default=True,
+    help="folder: any pictures, one face each. celeba: img_align_celeba with its official splits.",
+)
+@click.option(
+    "--framing",
+    type=click.Choice(["runtime", "celeba178"]),
+    default="runtime",
+    show_default=True,
+    help="runtime: aligned by five points, for deployment. celeba178: the crop of published tables.",
+)
 @click.option("--size", default=128, show_default=True, help="Side of the crops in pixels.")
 @click.option("--copies", default=1, show_default=True, help="Crops of each training face, all but the first shaken.")
-@click.option("--identity", type=click.Choice(["picture", "folder"]), default="picture", show_default=True,
-              help="Who is who in --layout folder: every picture another person, or every sub-folder.")
+@click.option(
+    "--identity",
+    type=click.Choice(["picture", "folder"]),
+    default="picture",
+    show_default=True,
+    help="Who is who in --layout folder: every picture another person, or every sub-folder.",
+)
 @click.option("--val-share", default=0.05, show_default=True, help="Share of identities held out for validation.")
 @click.option("--test-share", default=0.05, show_default=True, help="Share of identities held out for testing.")
 @click.option("--workers", default=0, help="Processes; 0 takes one a core.")
@@ -53,8 +68,15 @@ def prepare(**options: Any) -> None:
 
 
 @main.command()
-@click.option("-p", "--pack", "packs", type=click.Path(path_type=Path), multiple=True, required=True,
-              help="Pack made by prepare; may be given several times.")
+@click.option(
+    "-p",
+    "--pack",
+    "packs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Pack made by prepare; may be given several times.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the run.")
 @click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs a face.")
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
@@ -65,13 +87,18 @@ def prepare(**options: Any) -> None:
 @click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option("--init", type=click.Path(path_type=Path), help="Checkpoint of the same network to start from.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --output.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True,
-              help="auto: bf16 where the processor multiplies it.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where the processor multiplies it.",
+)
 @click.option("--threads", type=int, help="CPU threads; by default one a core.")
 @click.option("--seed", default=0, show_default=True)
 def edge(
-    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None, steps: int | None,
-    batch: int, lr: float, init: Path | None, resume: bool, precision: str, threads: int | None, seed: int,
+    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
+    steps: int | None, batch: int, lr: float, init: Path | None, resume: bool, precision: str, threads: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Train an edge student.
 
@@ -92,3 +119,51 @@ def edge(
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
     recipe = EdgeRecipe(packs, EdgeConfig(tier, input_size, scale), output, loop, batch, init, resume)
     click.echo(train_edge(recipe))
+
+
+@main.command()
+@click.argument("models", type=click.Path(path_type=Path), nargs=-1)
+@click.option(
+    "-p",
+    "--pack",
+    "packs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="Pack to measure on; may be given several times.",
+)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True)
+@click.option(
+    "--protocol",
+    "protocols",
+    type=click.Choice(["sparnet", "dic", "hit", "rgb"]),
+    multiple=True,
+    default=("sparnet",),
+    show_default=True,
+    help="Rules of PSNR and SSIM; may be given several times.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for results.json, a sheet of faces and the curve.",
+)
+@click.option("--native-sizes", is_flag=True, help="Also measure the gain against native size, 8 to 96 px.")
+def evaluate(
+    models: tuple[Path, ...], packs: tuple[Path, ...], split: str, protocols: tuple[str, ...], output: Path | None,
+    native_sizes: bool,
+) -> None:  # fmt: skip
+    """Score checkpoints and bundles beside bicubic.
+
+    MODELS are checkpoints (model.safetensors) and bundles' folders; without any, bicubic x8 alone is scored.
+
+    \b
+    fsr-train evaluate runs/edge-L/model.safetensors -p faces.safetensors --protocol sparnet --protocol dic
+    """
+    from rich.console import Console
+
+    from .evaluate import run_evaluation
+
+    if native_sizes and output is None:
+        raise click.UsageError("--native-sizes draws a curve: say where with --output DIR")
+    Console().print(run_evaluation(models, packs, split, protocols, output, native_sizes))

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from fsr.runtime.geometry import resize
-from fsr.runtime.pixels import RgbBatch
+from ..runtime.geometry import resize
+from ..runtime.pixels import RgbBatch
 
 
 def shrink(crops: RgbBatch, size: int) -> RgbBatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fsr.runtime.pixels import RgbImage
+from ..runtime.pixels import RgbImage
 
 MAX_DISTANCE = 10
 """Bits of 256: copies re-encoded at JPEG quality 50 differ by fewer, different faces by more (see the tests)."""

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fsr.runtime.errors import InputError
-from fsr.runtime.media.images import find_images
-
+from ..runtime.errors import InputError
+from ..runtime.media.images import find_images
 from .pack import SPLITS
 
 CELEBA_NAME = re.compile(r"(\d{6})(?:_(\d+))?\.(?:jpg|jpeg|png)$", re.IGNORECASE)
@@ -41,7 +40,9 @@ def celeba_pictures(folder: Path) -> list[Picture]:
     matches = [(path, CELEBA_NAME.search(path.name)) for path in find_images(folder)]
     named = [(path, match) for path, match in matches if match]
     if not named:
-        raise InputError(f"{folder}: no file named as in img_align_celeba (000001.jpg); for other folders use --layout folder")
+        raise InputError(
+            f"{folder}: no file named as in img_align_celeba (000001.jpg); for other folders use --layout folder"
+        )
     identities = _read_celeba_identities(folder) if any(match[2] is None for _, match in named) else {}
     pictures = []
     for path, match in named:
@@ -62,7 +63,8 @@ def _read_celeba_identities(folder: Path) -> dict[int, str]:
             rows = (line.split() for line in candidate.read_text().splitlines() if line.strip())
             return {int(Path(name).stem): identity for name, identity in rows}
     raise InputError(
-        f"{folder}: names hold no identity and identity_CelebA.txt is not there; put that file of CelebA beside the pictures"
+        f"{folder}: names hold no identity and identity_CelebA.txt is not there; "
+        "put that file of CelebA beside the pictures"
     )
 
 

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from fsr.runtime.errors import CheckpointError, TrainingDivergedError, UsageError
-from fsr.runtime.files import atomic_path
-
+from ..runtime.errors import CheckpointError, TrainingDivergedError, UsageError
+from ..runtime.files import atomic_path
 from .muon import Muon
 
 STATE_FILE = "state.safetensors"
@@ -47,7 +46,11 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
             raise UsageError("got both or neither of --minutes and --steps, expected one of them")
-        for flag, value in (("--minutes", self.minutes), ("--steps", self.steps), ("--lr", self.learning_rate)):
+        for flag, value in (
+            ("--minutes", self.minutes),
+            ("--steps", self.steps),
+            ("--lr", self.learning_rate),
+        ):
             if value is not None and not value > 0:
                 raise UsageError(f"{flag}: got {value}, expected a number above 0")
         if self.precision not in ("auto", "bf16", "fp32"):
@@ -60,7 +63,9 @@ class LoopConfig:
 
     def rate(self, step: int, share_done: float) -> float:
         """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
-        return self.learning_rate * min(1, (step + 1) / WARM_UP_STEPS) * (0.505 + 0.495 * math.cos(math.pi * share_done))
+        return (
+            self.learning_rate * min(1, (step + 1) / WARM_UP_STEPS) * (0.505 + 0.495 * math.cos(math.pi * share_done))
+        )
 
 
 @dataclass
@@ -177,7 +182,8 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 @torch.no_grad()
 def follow(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the averaged weights towards the trained ones."""
-    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
+    for average, trained in zip(averaged.parameters(), network.parameters(), strict=True):
+        average.lerp_(trained, 1 - decay)
 
 
 def save_state(
@@ -257,7 +263,13 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 def _columns() -> tuple[Any, ...]:
     text = TextColumn("{task.description}")
-    return text, BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn()
+    return (
+        text,
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
 
 
 def _show(progress: Progress, task: TaskID, config: LoopConfig, state: LoopState, losses: list[float]) -> None:

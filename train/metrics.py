@@ -117,9 +117,7 @@ RGB = Protocol(
 )
 """One MSE over all three channels; SSIM is the mean of three. Its window is our choice: that of `sparnet`."""
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
-    {rules.name: rules for rules in (SPARNET, DIC, HIT, RGB)}
-)
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({rules.name: rules for rules in (SPARNET, DIC, HIT, RGB)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,12 +194,7 @@ def _planes_by_chunk(rules: Protocol, sr: RgbBatch, hr: RgbBatch) -> Iterator[tu
 
 def _check(rules: Protocol, sr: RgbBatch, hr: RgbBatch) -> None:
     for name, batch in (("sr", sr), ("hr", hr)):
-        if (
-            not isinstance(batch, np.ndarray)
-            or batch.dtype != np.uint8
-            or batch.ndim != 4
-            or batch.shape[3] != 3
-        ):
+        if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[3] != 3:
             got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else type(batch).__name__
             raise TypeError(f"{name}: got {got}, expected uint8 (N, H, W, 3) in RGB order")
     if sr.shape != hr.shape:

@@ -101,9 +101,7 @@ def native_size_curve(
         )
     rows = [_measure_size(restore, hr, input_size, native, protocol) for native in sizes]
     bicubic_db, model_db, worse_share = np.array(rows, np.float64).T
-    return NativeSizeCurve(
-        protocol, output_size, np.array(sizes, np.float64), bicubic_db, model_db, worse_share
-    )
+    return NativeSizeCurve(protocol, output_size, np.array(sizes, np.float64), bicubic_db, model_db, worse_share)
 
 
 def _measure_size(
@@ -211,6 +209,7 @@ def _label(quality: Any, gain: Any, curve: NativeSizeCurve) -> None:
     quality.legend()
     gain.axhline(0, color="black", linestyle="--", linewidth=1)
     gain.set_ylabel("gain over bicubic, dB")
+    gain.set_ylim(bottom=max(gain.get_ylim()[0], -3))  # deeper losses would flatten the gains
     gain.set_xlabel("native size of the face crop, px")
     gain.set_xscale("log")
     gain.set_xticks(curve.native_size, [f"{size:g}" for size in curve.native_size])

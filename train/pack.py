@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fsr.runtime.errors import PackError
-from fsr.runtime.files import atomic_path
-from fsr.runtime.pixels import RgbBatch
+from ..runtime.errors import PackError
+from ..runtime.files import atomic_path
+from ..runtime.pixels import RgbBatch
 
 SPLITS = ("train", "val", "test")
 FORMAT = "fsr-pack"
@@ -49,7 +49,13 @@ class PackInfo:
 
 
 def write_pack(
-    path: Path, crops: Mapping[str, RgbBatch], faces: Mapping[str, Sequence[Face]], *, framing: str, source: str, licence: str
+    path: Path,
+    crops: Mapping[str, RgbBatch],
+    faces: Mapping[str, Sequence[Face]],
+    *,
+    framing: str,
+    source: str,
+    licence: str,
 ) -> PackInfo:
     """Write splits of crops, uint8 (N, S, S, 3) RGB, with what they are; whole or not at all."""
     from safetensors.numpy import save_file
@@ -121,7 +127,9 @@ def open_packs(paths: Sequence[Path], *, output_size: int) -> list[PackInfo]:
         raise PackError(f"--pack: got framings {', '.join(sorted(framings))}, expected packs of one framing")
     for pack in packs:
         if pack.size != output_size:
-            raise PackError(f"{pack.path}: got crops of {pack.size} px, expected {output_size} px; prepare it with --size")
+            raise PackError(
+                f"{pack.path}: got crops of {pack.size} px, expected {output_size} px; prepare it with --size"
+            )
     check_splits(packs)
     return packs
 
@@ -129,6 +137,8 @@ def open_packs(paths: Sequence[Path], *, output_size: int) -> list[PackInfo]:
 def check_splits(packs: Sequence[PackInfo]) -> None:
     """Refuse identities that one pack trains on and another validates or tests on."""
     trained = {(pack.source, face.identity) for pack in packs for face in pack.faces["train"]}
-    held_out = {(pack.source, face.identity) for pack in packs for split in ("val", "test") for face in pack.faces[split]}
+    held_out = {
+        (pack.source, face.identity) for pack in packs for split in ("val", "test") for face in pack.faces[split]
+    }
     if both := sorted(trained & held_out):
         raise PackError(f"--pack: {len(both)} identities are trained on and held out, such as {both[0][1]!r}")

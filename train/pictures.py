@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fsr.runtime.files import atomic_path
-from fsr.runtime.geometry import resize
-from fsr.runtime.media.images import write_image
-from fsr.runtime.pixels import RgbBatch, RgbImage
+from ..runtime.files import atomic_path
+from ..runtime.geometry import resize
+from ..runtime.media.images import write_image
+from ..runtime.pixels import RgbBatch, RgbImage
 
 
 def sheet(columns: Sequence[RgbBatch], gap: int = 4) -> RgbImage:

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from fsr.runtime.bundle import default_detector
-from fsr.runtime.detect import Detector
-from fsr.runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
-from fsr.runtime.files import write_text
-from fsr.runtime.geometry import (
+from ..runtime.bundle import default_detector
+from ..runtime.detect import Detector
+from ..runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
+from ..runtime.files import write_text
+from ..runtime.geometry import (
     Transform,
     compose,
     crop_from_landmarks,
@@ -32,9 +32,8 @@ from fsr.runtime.geometry import (
     transform_points,
     warp,
 )
-from fsr.runtime.media.images import read_image
-from fsr.runtime.pixels import RgbImage
-
+from ..runtime.media.images import read_image
+from ..runtime.pixels import RgbImage
 from .duplicates import find_duplicates, fingerprint
 from .faces import Picture, celeba_pictures, folder_pictures, split_conflicts
 from .pack import SPLITS, Face, PackInfo, write_pack
@@ -77,8 +76,10 @@ class PrepareConfig:
             raise UsageError(f"--size: got {self.size}, expected a multiple of 16, such as 128")
         if self.copies < 1:
             raise UsageError(f"--copies: got {self.copies}, expected at least 1")
-        if not (0 <= self.val_share and 0 <= self.test_share and self.val_share + self.test_share < 1):
-            raise UsageError(f"--val-share, --test-share: got {self.val_share}, {self.test_share}, expected a sum below 1")
+        if not (self.val_share >= 0 and self.test_share >= 0 and self.val_share + self.test_share < 1):
+            raise UsageError(
+                f"--val-share, --test-share: got {self.val_share}, {self.test_share}, expected a sum below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,9 @@ def celeba_crop(image: RgbImage, size: int) -> tuple[Transform, RgbImage]:
     """The published crop of an aligned CelebA picture: rows 20 to 198, resized by antialiased bicubic."""
     height, width = image.shape[:2]
     if (width, height) != CELEBA_SIZE_WH:
-        raise InputError(f"got {width}x{height} pixels, expected {CELEBA_SIZE_WH[0]}x{CELEBA_SIZE_WH[1]} of img_align_celeba")
+        raise InputError(
+            f"got {width}x{height} pixels, expected {CELEBA_SIZE_WH[0]}x{CELEBA_SIZE_WH[1]} of img_align_celeba"
+        )
     top, bottom = CELEBA_ROWS
     shift_up = np.array([[1, 0, 0], [0, 1, -top]], np.float64)
     return compose(scaling(size / width), shift_up), resize(np.ascontiguousarray(image[top:bottom]), (size, size))
@@ -222,7 +225,9 @@ def summary(pack: PackInfo, skipped: dict[str, str]) -> Table:
     table = Table("what", "pictures", title=str(pack.path))
     for split in SPLITS:
         table.add_row(split, str(pack.count(split)))
-    reasons = Counter(reason.split(" of ")[0] if reason.startswith("duplicate") else reason for reason in skipped.values())
+    reasons = Counter(
+        reason.split(" of ")[0] if reason.startswith("duplicate") else reason for reason in skipped.values()
+    )
     for reason, count in reasons.most_common(12):
         table.add_row(f"skipped: {reason}", str(count))
     return table
@@ -230,4 +235,4 @@ def summary(pack: PackInfo, skipped: dict[str, str]) -> Table:
 
 @lru_cache(maxsize=1)
 def _detector() -> Detector:
-    return Detector(default_detector(), pixel_centres=True)
+    return Detector(default_detector())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsr.runtime.pixels import RgbBatch, to_float_nchw, to_uint8_nhwc
+from ..runtime.pixels import RgbBatch, to_float_nchw, to_uint8_nhwc
 
 
 @torch.inference_mode()

@@ -48,7 +48,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, model: Path | bytes, precision: str = "fp32", threads: int = 1) -> None:
         self.precision = precision
-        self._session = open_session(model, threads)
+        self._session: Any = open_session(model, threads)
         self._input = self._session.get_inputs()[0]
         output = self._session.get_outputs()[0]
         if self._input.type != "tensor(uint8)" or len(self._input.shape) != 4:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.cbook import get_sample_data
+from numpy.typing import NDArray
+from skimage import data
+
 from fsr.export.detector import YUNET_SHA256, fetch_yunet
 from fsr.runtime.geometry import resize
 from fsr.runtime.media.images import read_image
 from fsr.runtime.pixels import RgbImage, bgr_from_rgb
-from matplotlib.cbook import get_sample_data
-from numpy.typing import NDArray
-from skimage import data
 
 RECORD = Path(__file__).with_name("yunet_faces.json")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from fsr.runtime.errors import CheckpointError
-
+from ...runtime.errors import CheckpointError
 from .edge import EdgeConfig, EdgeNet
 
 NETWORKS: Mapping[str, tuple[type[EdgeConfig], type[EdgeNet]]] = MappingProxyType({"edge": (EdgeConfig, EdgeNet)})

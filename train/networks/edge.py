@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fsr.runtime.errors import UsageError
+from ...runtime.errors import UsageError
 
 GRID = 16
 """Side of the feature maps of the body."""

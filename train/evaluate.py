@@ -1,0 +1,209 @@
+"""Evaluate: checkpoints, bundles and bicubic on the faces of packs, under the field's protocols."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from ..runtime.bundle import Bundle, ModelEntry, open_bundle
+from ..runtime.engines import open_engine
+from ..runtime.errors import CheckpointError, InputError, UsageError
+from ..runtime.files import write_text
+from ..runtime.pixels import RgbBatch
+from .checkpoint import load_checkpoint
+from .degrade import shrink
+from .metrics import protocol_named, score
+from .native_size import NativeSizeCurve, native_size_curve, save_curve
+from .networks.edge import EdgeNet
+from .pack import PackInfo, open_pack, read_split
+from .pictures import save_sheet
+from .restore import restore
+
+BATCH = 50
+SHEET_FACES = 8
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to restore faces, by name."""
+
+    name: str
+    framing: str
+    input_size: int
+    output_size: int
+    restore: Callable[[RgbBatch], RgbBatch]
+    """uint8 (N, input_size, input_size, 3) RGB -> (N, output_size, output_size, 3)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result."""
+
+    name: str
+    data: str
+    protocol: str
+    faces: int
+    psnr: float
+    ssim: float
+    gain: float
+    """dB over bicubic from the same low-resolution faces."""
+
+
+def open_contestants(path: Path) -> list[Contestant]:
+    """A checkpoint as one contestant, a bundle as one for each model and precision, run by ONNX Runtime.
+
+    Raises:
+        InputError: neither a bundle's folder nor a checkpoint; damaged ones as `open_bundle` and `load_checkpoint` say.
+    """
+    if path.is_dir():
+        bundle = open_bundle(path)
+        models = [(model, precision) for model in bundle.manifest.models for precision in model.files]
+        return [_of_bundle(bundle, model, precision) for model, precision in models]
+    if not path.exists():
+        raise InputError(f"{path}: nothing there; expected a checkpoint (.safetensors) or a bundle's folder")
+    checkpoint = load_checkpoint(path)
+    network = checkpoint.build()
+    if not isinstance(network, EdgeNet):
+        raise CheckpointError(f"{path}: got network {checkpoint.network!r}, which cannot be evaluated alone")
+    config = network.config
+    return [
+        Contestant(
+            f"{path.parent.name or path.stem}",
+            checkpoint.framing,
+            config.input_size,
+            config.output_size,
+            partial(restore, network),
+        )
+    ]
+
+
+def _of_bundle(bundle: Bundle, model: ModelEntry, precision: str) -> Contestant:
+    engine = open_engine("onnxruntime", bundle.path(model.files[precision]), precision)
+
+    def run(low: RgbBatch) -> RgbBatch:
+        return np.concatenate([engine(low[start : start + BATCH]) for start in range(0, len(low), BATCH)])
+
+    return Contestant(f"{model.name} {precision}", model.framing, model.input_size, model.output_size, run)
+
+
+def bicubic(output_size: int, input_size: int, framing: str) -> Contestant:
+    """Antialiased bicubic, the floor of every table."""
+    return Contestant("bicubic", framing, input_size, output_size, lambda low: shrink(low, output_size))
+
+
+def evaluate(contestants: Sequence[Contestant], pack: PackInfo, split: str, protocols: Sequence[str]) -> list[Row]:
+    """Score the contestants that fit the pack, each beside bicubic from the same low-resolution faces.
+
+    Raises:
+        UsageError: no contestant has the pack's framing and size, or an unknown protocol.
+        InputError: the split is empty.
+    """
+    for protocol in protocols:
+        protocol_named(protocol)
+    fitting = [c for c in contestants if (c.framing, c.output_size) == (pack.framing, pack.size)]
+    if not fitting:
+        offered = ", ".join(f"{c.name} ({c.framing}, {c.output_size} px)" for c in contestants)
+        raise UsageError(
+            f"{pack.path}: {pack.framing} framing, {pack.size} px; got {offered}, expected a model of that kind"
+        )
+    high = read_faces(pack, split)
+    rows: list[Row] = []
+    for input_size in dict.fromkeys(c.input_size for c in fitting):
+        low = shrink(high, input_size)
+        floor = bicubic(pack.size, input_size, pack.framing)
+        group = [floor, *(c for c in fitting if c.input_size == input_size)]
+        for protocol in protocols:
+            rows += _score_group(group, low, high, f"{pack.source} {split}", protocol)
+    return rows
+
+
+def read_faces(pack: PackInfo, split: str) -> RgbBatch:
+    """The faces of a split, or an error if it has none."""
+    if not pack.count(split):
+        raise InputError(f"{pack.path}: split {split!r} is empty; prepare it with --{split}-share above 0")
+    return read_split(pack, split)
+
+
+def _score_group(group: Sequence[Contestant], low: RgbBatch, high: RgbBatch, data: str, protocol: str) -> list[Row]:
+    rows: list[Row] = []
+    for contestant in group:
+        scores = score(protocol, contestant.restore(low), high)
+        floor = rows[0].psnr if rows else scores.mean_psnr
+        name = contestant.name if rows else f"bicubic {contestant.input_size} -> {contestant.output_size}"
+        psnr, ssim = scores.mean_psnr, scores.mean_ssim
+        rows.append(Row(name, data, protocol, len(high), psnr, ssim, psnr - floor))
+    return rows
+
+
+def native_size_curves(contestants: Sequence[Contestant], high: RgbBatch) -> Mapping[str, NativeSizeCurve]:
+    """Gain against native size of every contestant, all compared at the size of `high`."""
+    size = high.shape[1]
+
+    def at_size(contestant: Contestant) -> Callable[[RgbBatch], RgbBatch]:
+        return lambda low: shrink(contestant.restore(low), size)
+
+    return {c.name: native_size_curve(at_size(c), high, c.input_size, size) for c in contestants}
+
+
+def save_evaluation_sheet(path: Path, contestants: Sequence[Contestant], high: RgbBatch) -> None:
+    """Low | bicubic | every contestant | original, for faces spread over the set."""
+    chosen = high[np.linspace(0, len(high) - 1, min(SHEET_FACES, len(high))).astype(int)]
+    fitting = [c for c in contestants if c.output_size == high.shape[1]]
+    lows = {c.input_size: shrink(chosen, c.input_size) for c in fitting}
+    columns = [lows[min(lows)], shrink(lows[min(lows)], high.shape[1])]
+    save_sheet(path, [*columns, *(c.restore(lows[c.input_size]) for c in fitting), chosen])
+
+
+def table(rows: Sequence[Row]) -> Table:
+    shown = Table("model", "data", "protocol", "faces", "PSNR dB", "SSIM", "gain dB")
+    for row in rows:
+        figures = (str(row.faces), f"{row.psnr:.2f}", f"{row.ssim:.4f}", f"{row.gain:+.2f}")
+        shown.add_row(row.name, row.data, row.protocol, *figures)
+    return shown
+
+
+def write_results(folder: Path, rows: Sequence[Row], curves: Mapping[str, NativeSizeCurve]) -> None:
+    """`results.json`, and `native_size.png` where curves were measured."""
+    gains = {
+        name: dict(zip(curve.native_size.tolist(), curve.gain_db.round(3).tolist(), strict=True))
+        for name, curve in curves.items()
+    }
+    rules = {name: protocol_named(name).rule for name in dict.fromkeys(row.protocol for row in rows)}
+    result = {"rows": [asdict(row) for row in rows], "rules": rules, "gain_by_native_size": gains}
+    write_text(folder / "results.json", json.dumps(result, indent=1) + "\n")
+    if curves:
+        save_curve(curves, folder / "native_size.png")
+
+
+def run_evaluation(
+    paths: Sequence[Path],
+    pack_paths: Sequence[Path],
+    split: str,
+    protocols: Sequence[str],
+    output: Path | None,
+    native_sizes: bool,
+) -> Table:
+    """What `fsr-train evaluate` does; returns the table to print."""
+    contestants = [contestant for path in paths for contestant in open_contestants(path)]
+    packs = [open_pack(path) for path in pack_paths]
+    if not contestants:  # bicubic alone: the published x8 row
+        contestants = [bicubic(pack.size, pack.size // 8, pack.framing) for pack in packs]
+    rows = [row for pack in packs for row in evaluate(contestants, pack, split, protocols)]
+    if not paths:
+        rows = [row for row in rows if row.name != "bicubic"]
+    if output is not None:
+        curves: Mapping[str, NativeSizeCurve] = {}
+        fitting = [c for c in contestants if c.framing == packs[0].framing]
+        if native_sizes:
+            curves = native_size_curves(
+                fitting, np.concatenate([read_faces(p, split) for p in packs if p.size == packs[0].size])
+            )
+        write_results(output, rows, curves)
+        save_evaluation_sheet(output / "sheet.png", fitting, read_faces(packs[0], split))
+    return table(rows)
