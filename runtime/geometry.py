@@ -88,7 +88,7 @@ def scaling(factor_x: float, factor_y: float | None = None) -> Transform:
 
 def compose(outer: Transform, inner: Transform) -> Transform:
     """a_from_b, b_from_c -> a_from_c."""
-    return np.asarray(outer @ np.vstack([inner, [0, 0, 1]]), np.float64)
+    return outer @ np.vstack([inner, np.array([[0.0, 0.0, 1.0]])])
 
 
 def invert(target_from_source: Transform) -> Transform:

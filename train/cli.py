@@ -98,7 +98,8 @@ def prepare(**options: Any) -> None:
 @click.option("--seed", default=0, show_default=True)
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float, init: Path | None, resume: bool, precision: str, threads: int | None, seed: int,
+    steps: int | None, batch: int, lr: float, init: Path | None, resume: bool, precision: str,
+    threads: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Train an edge student.
 
