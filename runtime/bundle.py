@@ -201,10 +201,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder}: not a bundle: there is no {MANIFEST}; make one with fsr-export bundle")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not JSON: {error}") from error
     version = data.get("version") if isinstance(data, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int:  # true is an int too
         raise BundleError(f"{path}: got no version number, expected {VERSION}")
     if version > VERSION:
         raise BundleError(
@@ -236,8 +236,8 @@ def check_file(folder: Path, entry: FileEntry) -> bytes:
         )
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: the manifest names it, but it cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
+        raise BundleError(f"{folder}: the manifest names {entry.file!r}, which cannot be read: {error}") from error
     if (got := hashlib.sha256(data).hexdigest()) != entry.sha256:
         raise BundleError(
             f"{path}: got sha256 {got[:12]}..., the manifest says {entry.sha256[:12]}...; get the bundle again"

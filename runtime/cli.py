@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 def main(input: Path, output: Path, bundle: Path | None) -> None:
     """Find, align and super-resolve the faces of every picture in a folder.
 
-    For each face, OUTPUT receives NAME.N.png (the restored crop) and NAME.N.compare.png (bicubic | restored).
+    For each face, OUTPUT receives NAME.N.png (the restored crop) and NAME.N.compare.png (bicubic | restored), where
+    NAME is the whole name of the picture: a.jpg and a.png are two pictures.
     Exit code 1: some pictures could not be read; they are named, the others are done.
 
     \b
@@ -43,7 +45,10 @@ def main(input: Path, output: Path, bundle: Path | None) -> None:
     from .pipeline import Restorer
 
     console = Console(stderr=True)
-    pictures = find_images(input)
+    # Names of files are no markup: "[old] a.jpg" would lose its bracket.
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    # What an earlier run wrote below the input is no input.
+    pictures = [path for path in find_images(input) if output.resolve() not in path.resolve().parents]
     failed, restored = 0, 0
     with Restorer.open(bundle) as restorer:
         for picture in pictures:
@@ -51,20 +56,19 @@ def main(input: Path, output: Path, bundle: Path | None) -> None:
                 frame = read_image(picture)
             except InputError as error:
                 failed += 1
-                console.print(f"[red]{error}[/red]", soft_wrap=True)
+                say(str(error), style="red")
                 continue
             faces = restorer(frame)
             target = output / picture.relative_to(input)
             for number, face in enumerate(faces):
-                console.print(
+                say(
                     f"{picture.relative_to(input)}: face {number}, {face.native_size:.0f} px crop: {face.decision}"
-                    + (f" by {face.model}" if face.model else ""),
-                    highlight=False,
+                    + (f" by {face.model}" if face.model else "")
                 )
-                restored += _write(target.with_suffix(f".{number}.png"), face)
+                restored += _write(target.with_name(f"{target.name}.{number}.png"), face)
             if not faces:
-                console.print(f"{picture.relative_to(input)}: no face found", highlight=False)
-    console.print(f"{restored} faces of {len(pictures) - failed} pictures restored")
+                say(f"{picture.relative_to(input)}: no face found")
+    say(f"{restored} faces of {len(pictures) - failed} pictures restored")
     click.echo(output)
     if failed:
         sys.exit(1)

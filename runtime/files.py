@@ -1,8 +1,7 @@
-"""Files that appear under their final name only when they are whole, and their hashes."""
+"""Files that appear under their final name only when they are whole."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +29,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise OutputError(f"{final}: cannot be written: {reason}; nothing was left under that name") from error
     finally:
-        with suppress(NotADirectoryError):  # a file stands where a parent folder should be: reported above
+        with suppress(OSError):  # where it cannot be deleted it could not be written: reported above
             temporary.unlink(missing_ok=True)
 
 
@@ -43,15 +42,6 @@ def write_bytes(final: Path, data: bytes) -> None:
 def write_text(final: Path, text: str) -> None:
     """Write UTF-8 `text` to `final`, whole or not at all."""
     write_bytes(final, text.encode())
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _umask() -> int:

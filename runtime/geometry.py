@@ -93,7 +93,7 @@ def compose(outer: Transform, inner: Transform) -> Transform:
 
 def invert(target_from_source: Transform) -> Transform:
     """target_from_source -> source_from_target."""
-    linear = np.linalg.inv(target_from_source[:, :2])
+    linear: NDArray[np.float64] = np.linalg.inv(target_from_source[:, :2]).astype(np.float64)
     return np.hstack([linear, -linear @ target_from_source[:, 2:]])
 
 
@@ -115,18 +115,23 @@ def similarity_transforms(source: ArrayLike, target: ArrayLike) -> NDArray[np.fl
     (Umeyama 1991, two dimensions, no reflection).
 
     Raises:
-        GeometryError: a set of points is not finite or coincides in one place.
+        GeometryError: a set of points is not finite or coincides in one place, or the best scale is zero, as it
+            may be for mirrored points.
     """
     source_xy = np.asarray(source, np.float64)
     target_xy = np.broadcast_to(np.asarray(target, np.float64), source_xy.shape)
+    if not np.isfinite(source_xy).all() or not np.isfinite(target_xy).all():
+        raise GeometryError("got landmarks that are not finite, expected positions in pixels")
     z = source_xy[..., 0] + 1j * source_xy[..., 1]
     w = target_xy[..., 0] + 1j * target_xy[..., 1]
     z_mean, w_mean = z.mean(-1), w.mean(-1)
     z0, w0 = z - z_mean[..., None], w - w_mean[..., None]
     spread = (np.abs(z0) ** 2).sum(-1)
-    if not np.isfinite(spread).all() or not np.isfinite(w).all() or (spread < 1e-12).any():
-        raise GeometryError("got landmarks that coincide or are not finite, expected five distinct points")
+    if (spread < 1e-12).any():
+        raise GeometryError("got landmarks that coincide, expected five distinct points")
     factor = (z0.conj() * w0).sum(-1) / spread
+    if (np.abs(factor) ** 2 * spread < 1e-12).any():
+        raise GeometryError("got landmarks that coincide once aligned, expected five distinct points of a face")
     shift = w_mean - factor * z_mean
     rows = [factor.real, -factor.imag, shift.real, factor.imag, factor.real, shift.imag]
     return np.stack(rows, -1).reshape(*factor.shape, 2, 3)
@@ -165,8 +170,8 @@ def warp(image: RgbImage, target_from_source: Transform, size_wh: tuple[int, int
     """
     check_rgb(image)
     width, height = size_wh
-    scale = scale_of(target_from_source)
-    if not np.isfinite(target_from_source).all() or scale <= 0:
+    scale = scale_of(target_from_source) if np.isfinite(target_from_source).all() else 0.0
+    if scale <= 0:
         raise GeometryError(f"got a transform that cannot be inverted: {target_from_source.tolist()}")
     # 1e-6: a crop at exactly the native scale must not be sampled twice as fine because of a rounding error.
     fineness = min(max(1, math.ceil(1 / scale - 1e-6)), MAX_FINENESS)

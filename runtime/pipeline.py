@@ -18,9 +18,10 @@ from types import TracebackType
 import numpy as np
 from typing_extensions import Self
 
-from .bundle import ModelEntry, default_folder, open_bundle
+from .bundle import FileEntry, ModelEntry, default_folder, open_bundle
 from .detect import Detector, Face
 from .engines import Engine, open_engine
+from .errors import EngineUnavailableError
 from .geometry import Transform, crop_from_landmarks, native_size, warp
 from .pixels import RgbImage
 
@@ -60,13 +61,13 @@ class Restorer:
 
         Raises:
             BundleError: the bundle is damaged or newer than this program.
-            EngineUnavailableError: the engine is not here.
+            EngineUnavailableError: the engine is not here, or a model is not in the bundle in that precision.
         """
         opened = open_bundle(bundle or default_folder())
         manifest = opened.manifest
         restorer = cls(
             Detector(opened.path(manifest.detector.model)),
-            [(m, open_engine(engine, opened.path(m.files[precision]), precision)) for m in manifest.models],
+            [(m, open_engine(engine, opened.path(_file(m, precision)), precision)) for m in manifest.models],
         )
         for _, model_engine in restorer._engines:
             restorer._stack.enter_context(model_engine)
@@ -98,3 +99,10 @@ class Restorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def _file(model: ModelEntry, precision: str) -> FileEntry:
+    if precision not in model.files:
+        known = ", ".join(model.files)
+        raise EngineUnavailableError(f"{model.name}: got precision {precision!r}, expected one of {known}")
+    return model.files[precision]

@@ -24,8 +24,8 @@ def untile(picture: RgbImage, count: int, columns: int = 8) -> RgbBatch:
     Raises:
         BundleError: the picture is not `columns` square tiles wide, or holds fewer tiles.
     """
-    size, rest = divmod(picture.shape[1], columns)
-    if rest or size == 0 or picture.shape[0] % size or picture.shape[0] // size * columns < count:
+    size, rest = divmod(picture.shape[1], columns) if columns > 0 else (0, 0)
+    if rest or count < 0 or size == 0 or picture.shape[0] % size or picture.shape[0] // size * columns < count:
         raise BundleError(f"got a picture of {picture.shape}, expected {count} square tiles in rows of {columns}")
     rows = picture.shape[0] // size
     grid = picture.reshape(rows, size, columns, size, 3).swapaxes(1, 2)

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: two public-domain portraits, a seeded generator, the source files."""
+"""Fixtures that every test may use: two public-domain portraits, a tiny bundle, a generator, the source files."""
 
 from __future__ import annotations
 
@@ -34,6 +34,24 @@ def grace_hopper() -> RgbImage:
 
     path = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
     return read_image(Path(str(path)))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of two tiny models, measured on a pack of the portraits; to be read, never changed."""
+    from rich.console import Console
+    from tiny_models import exported_before, saved, tiny_checkpoint, write_portrait_pack
+
+    from fsr.export.write_bundle import BundleConfig, write_bundle
+
+    folder = tmp_path_factory.mktemp("bundle")
+    checkpoints = [saved(tiny_checkpoint(16, 8), folder / "16x8"), saved(tiny_checkpoint(32, 4), folder / "32x4")]
+    (folder / "16x8" / "log.csv").write_text("minutes,loss,gain\n0.05,0.1,0.2\n0.1,0.05,0.5\n")
+    pack = write_portrait_pack(folder / "portraits.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fsr.export.write_bundle.to_onnx", exported_before)
+        config = BundleConfig(checkpoints, folder / "tiny", "tiny", "test only", [pack.path])
+        return write_bundle(config, Console(quiet=True)).folder
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..runtime.errors import CheckpointError
-from ..runtime.files import atomic_path
 from .networks import build_network
+from .tensor_file import open_tensors, read_all, save_tensors
 
 FORMAT = "fsr-checkpoint"
 VERSION = 1
+ADVICE = "train one with fsr-train edge"
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,13 @@ class Checkpoint:
         try:
             module.load_state_dict(self.weights)
         except RuntimeError as error:
-            raise CheckpointError(f"weights do not fit {self.network} {self.config}: {error}") from error
+            first = str(error).splitlines()[1].strip()  # torch lists every tensor below a heading
+            raise CheckpointError(f"weights do not fit {self.network} {self.config}: {first}") from error
         return module.eval()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all."""
-    from safetensors.torch import save_file
-
     header = {
         "version": VERSION,
         "network": checkpoint.network,
@@ -52,8 +52,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "training": checkpoint.training,
     }
     weights = {name: tensor.detach().float().contiguous() for name, tensor in checkpoint.weights.items()}
-    with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata={FORMAT: json.dumps(header)})
+    save_tensors(path, weights, {FORMAT: json.dumps(header)})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -62,18 +61,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: missing, damaged, not a checkpoint, or written by a newer version.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; train one with fsr-train edge")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged or not a checkpoint ({error})") from error
-    if FORMAT not in metadata:
-        raise CheckpointError(f"{path}: got a safetensors file that is not a checkpoint of fsr-train")
+    with open_tensors(path, "pt", CheckpointError, ADVICE) as (file, metadata):
+        if FORMAT not in metadata:
+            raise CheckpointError(f"{path}: got a safetensors file that is not a checkpoint; {ADVICE}")
+        weights = read_all(file)
     header = json.loads(metadata[FORMAT])
     if header["version"] != VERSION:
         raise CheckpointError(

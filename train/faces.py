@@ -37,7 +37,7 @@ def celeba_pictures(folder: Path) -> list[Picture]:
     Raises:
         InputError: no such folder, no such names in it, or no identities.
     """
-    matches = [(path, CELEBA_NAME.search(path.name)) for path in find_images(folder)]
+    matches = [(path, CELEBA_NAME.match(path.name)) for path in find_images(folder)]
     named = [(path, match) for path, match in matches if match]
     if not named:
         raise InputError(
@@ -61,7 +61,12 @@ def _read_celeba_identities(folder: Path) -> dict[int, str]:
     for candidate in (folder / "identity_CelebA.txt", folder.parent / "identity_CelebA.txt"):
         if candidate.is_file():
             rows = (line.split() for line in candidate.read_text().splitlines() if line.strip())
-            return {int(Path(name).stem): identity for name, identity in rows}
+            try:
+                return {int(Path(name).stem): identity for name, identity in rows}
+            except ValueError as error:
+                raise InputError(
+                    f"{candidate}: damaged ({error}), expected lines such as '000001.jpg 2880'; get that file again"
+                ) from error
     raise InputError(
         f"{folder}: names hold no identity and identity_CelebA.txt is not there; "
         "put that file of CelebA beside the pictures"
@@ -80,7 +85,8 @@ def folder_pictures(folder: Path, *, identity: str, val_share: float, test_share
         name = path.relative_to(folder).as_posix()
         top, *below = name.split("/")
         rest = "/".join(below) if top in SPLITS and below else name
-        person = rest.rpartition("/")[0] if identity == "folder" else rest.rpartition(".")[0]
+        # train/1.jpg and test/1.jpg are two pictures, but train/anna and test/anna are one person.
+        person = rest.rpartition("/")[0] if identity == "folder" else name.rpartition(".")[0]
         pictures.append(Picture(path, name, person, top if top in SPLITS and below else ""))
     given = {picture.split for picture in pictures} - {""}
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..runtime.errors import CheckpointError, TrainingDivergedError, UsageError
 from ..runtime.files import atomic_path
 from .muon import Muon
+from .tensor_file import open_tensors, read_all, save_tensors
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.csv"
@@ -53,6 +54,8 @@ class LoopConfig:
         ):
             if value is not None and not value > 0:
                 raise UsageError(f"{flag}: got {value}, expected a number above 0")
+        if self.seed < 0:
+            raise UsageError(f"--seed: got {self.seed}, expected 0 or more")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"--precision: got {self.precision!r}, expected auto, bf16 or fp32")
 
@@ -164,7 +167,7 @@ def train(
 def make_optimizers(network: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
     """Muon for inner weights, AdamW for the first layer and the biases.
 
-    Measured on edge L, 16 -> 128, 4 minutes on one core: 25.25 dB against 24.89 with AdamW alone.
+    Measured on edge L, 16 -> 128, 4 minutes on one core: 25.25 dB against 24.65 with AdamW alone.
     """
     inner = [p for name, p in network.named_parameters() if p.ndim >= 2 and not name.startswith("head.")]
     chosen = {id(p) for p in inner}
@@ -195,16 +198,13 @@ def save_state(
     state: LoopState,
 ) -> None:
     """Write everything a resumed run needs, whole or not at all."""
-    from safetensors.torch import save_file
-
     tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
     tensors |= {f"averaged/{name}": tensor for name, tensor in averaged.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{index}/{key}": value for key, value in values.items()}
     header = {"state": json.dumps(asdict(state)), "identity": json.dumps(identity)}
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
+    save_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, header)
 
 
 def load_state(
@@ -219,14 +219,8 @@ def load_state(
     Raises:
         CheckpointError: damaged, or the state of a run with other settings.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged ({error}); start again with another --output") from error
+    with open_tensors(path, "pt", CheckpointError, "start again with another --output") as (file, header):
+        tensors = read_all(file)
     saved = json.loads(header["identity"])
     if changed := [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]:
         key = changed[0]

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.errors import PackError
-from ..runtime.files import atomic_path
 from ..runtime.pixels import RgbBatch
+from .tensor_file import open_tensors, save_tensors
 
 SPLITS = ("train", "val", "test")
 FORMAT = "fsr-pack"
 VERSION = 1
+ADVICE = "make it with fsr-train prepare"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,6 @@ def write_pack(
     licence: str,
 ) -> PackInfo:
     """Write splits of crops, uint8 (N, S, S, 3) RGB, with what they are; whole or not at all."""
-    from safetensors.numpy import save_file
-
     size = next(iter(crops.values())).shape[1]
     sha256 = {split: hashlib.sha256(np.ascontiguousarray(crops[split]).data).hexdigest() for split in SPLITS}
     header = {
@@ -71,8 +70,7 @@ def write_pack(
         "sha256": sha256,
         "faces": {split: [[face.name, face.identity] for face in faces[split]] for split in SPLITS},
     }
-    with atomic_path(path) as temporary:
-        save_file(dict(crops), temporary, metadata={FORMAT: json.dumps(header)})
+    save_tensors(path, crops, {FORMAT: json.dumps(header)})
     return PackInfo(path, framing, size, source, licence, faces, sha256)
 
 
@@ -82,17 +80,9 @@ def open_pack(path: Path) -> PackInfo:
     Raises:
         PackError: missing, truncated, not a pack, or written by a newer version.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise PackError(f"{path}: no such pack; make one with fsr-train prepare")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise PackError(f"{path}: damaged or truncated ({error}); make it again with fsr-train prepare") from error
-    if FORMAT not in metadata:
-        raise PackError(f"{path}: got a safetensors file that is not a pack; make one with fsr-train prepare")
+    with open_tensors(path, "numpy", PackError, ADVICE) as (_, metadata):
+        if FORMAT not in metadata:
+            raise PackError(f"{path}: got a safetensors file that is not a pack; {ADVICE}")
     header = json.loads(metadata[FORMAT])
     if header["version"] != VERSION:
         raise PackError(f"{path}: got pack version {header['version']}, expected {VERSION}; make it again")
@@ -104,9 +94,7 @@ def open_pack(path: Path) -> PackInfo:
 
 def read_split(pack: PackInfo, split: str) -> RgbBatch:
     """The pixels of one split, uint8 (N, S, S, 3) RGB, checked against the pack's hash."""
-    from safetensors import safe_open
-
-    with safe_open(pack.path, framework="numpy") as file:
+    with open_tensors(pack.path, "numpy", PackError, ADVICE) as (file, _):
         crops = file.get_tensor(split)
     if hashlib.sha256(np.ascontiguousarray(crops).data).hexdigest() != pack.sha256[split]:
         raise PackError(f"{pack.path}: the pixels of split {split!r} are damaged; make the pack again")

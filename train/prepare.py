@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,8 @@ class PrepareConfig:
             raise UsageError(f"--size: got {self.size}, expected a multiple of 16, such as 128")
         if self.copies < 1:
             raise UsageError(f"--copies: got {self.copies}, expected at least 1")
+        if self.workers < 0:
+            raise UsageError(f"--workers: got {self.workers}, expected 0 (one a core) or more")
         if not (self.val_share >= 0 and self.test_share >= 0 and self.val_share + self.test_share < 1):
             raise UsageError(
                 f"--val-share, --test-share: got {self.val_share}, {self.test_share}, expected a sum below 1"
@@ -139,7 +142,8 @@ def crop_all(pictures: Sequence[Picture], config: PrepareConfig) -> Iterator[lis
     if workers == 1:
         yield from map(work, pictures)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    # spawn: a fork of a process with running threads (progress bar, ONNX Runtime) can hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(work, pictures, chunksize=16)
 
 
@@ -158,7 +162,8 @@ def crop_one(picture: Picture, config: PrepareConfig) -> list[RgbImage] | str:
         others = [warp(image, shaken(crop_from_image, config.size, jitter), size_wh) for _ in range(copies - 1)]
         return [first, *others]
     except FsrError as error:
-        return str(error).removeprefix(f"{picture.path}: ")
+        path = str(picture.path)  # the report names pictures itself, and counts equal reasons
+        return str(error).removeprefix(f"{path}: ").replace(f" {path!r}", "")
 
 
 def celeba_crop(image: RgbImage, size: int) -> tuple[Transform, RgbImage]:

@@ -51,12 +51,13 @@ class OnnxRuntimeEngine:
         self._session: Any = open_session(model, threads)
         self._input = self._session.get_inputs()[0]
         output = self._session.get_outputs()[0]
-        if self._input.type != "tensor(uint8)" or len(self._input.shape) != 4:
+        side = self._input.shape[1] if len(self._input.shape) == 4 else None
+        if self._input.type != "tensor(uint8)" or self._input.shape[1:] != [side, side, 3] or not isinstance(side, int):
             raise EngineUnavailableError(
-                f"got a model that takes {self._input.type} {self._input.shape}, expected uint8 (N, H, W, 3); "
-                "export it with fsr-export onnx"
+                f"got a model that takes {self._input.type} {self._input.shape}, expected uint8 (N, S, S, 3) with "
+                "S fixed; export it with fsr-export onnx"
             )
-        self.input_size = int(self._input.shape[1])
+        self.input_size = side
         self.output_size = int(output.shape[1])
 
     def __call__(self, batch: RgbBatch) -> RgbBatch:

@@ -89,7 +89,7 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
                 f"--init {recipe.init}: got {checkpoint.network} {checkpoint.config} in {checkpoint.framing} framing, "
                 f"expected edge {expected[0]} in {framing} framing"
             )
-        network.load_state_dict(checkpoint.weights)
+        network.load_state_dict(checkpoint.build().state_dict())
     return network
 
 

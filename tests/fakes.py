@@ -1,0 +1,77 @@
+"""Stand-ins that need no model: an engine that only enlarges, and a detector that is told what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+import numpy as np
+from typing_extensions import Self
+
+from fsr.runtime.bundle import FileEntry, ModelEntry
+from fsr.runtime.detect import Face
+from fsr.runtime.geometry import framing, resize
+from fsr.runtime.pixels import RgbBatch, RgbImage
+
+
+class FakeEngine:
+    """An `Engine` that enlarges by bicubic; `spoil` breaks what it returns."""
+
+    name, precision, device = "fake", "fp32", "cpu"
+
+    def __init__(self, input_size: int, scale: int, spoil: Callable[[RgbBatch], RgbBatch] | None = None) -> None:
+        self.input_size, self.output_size = input_size, input_size * scale
+        self.spoil = spoil
+        self.batches: list[RgbBatch] = []
+        self.open = False
+
+    def __call__(self, batch: RgbBatch) -> RgbBatch:
+        assert batch.dtype == np.uint8
+        assert batch.shape[1:] == (self.input_size, self.input_size, 3)
+        self.batches.append(batch)
+        restored = np.stack([resize(face, (self.output_size, self.output_size)) for face in batch])
+        return restored if self.spoil is None else self.spoil(restored)
+
+    def __enter__(self) -> Self:
+        self.open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.open = False
+
+
+class FakeDetector:
+    """Finds the same faces in every frame and remembers how much each was enlarged."""
+
+    def __init__(self, *landmarks: object) -> None:
+        self.faces = [Face(np.zeros(4, np.float32), np.asarray(points, np.float32), 0.9) for points in landmarks]
+        self.factors: list[int] = []
+
+    def detect_upsampled(self, frame: RgbImage, factor: int) -> list[Face]:
+        self.factors.append(factor)
+        return self.faces
+
+
+def model_entry(input_size: int, scale: int, native_from: float, native_to: float) -> ModelEntry:
+    """A model of the runtime framing with that range of native sizes, called like `32x4`."""
+    return ModelEntry(
+        name=f"{input_size}x{scale}",
+        task="face-super-resolution",
+        network="fake",
+        scale=scale,
+        input_size=input_size,
+        output_size=input_size * scale,
+        framing="runtime",
+        template=framing("runtime").template.tolist(),
+        colour_order="rgb",
+        value_range="uint8",
+        files={"fp32": FileEntry("fake.onnx", "0" * 64)},
+        data=[],
+        training="none",
+        licence="none",
+        multiply_accumulates=0,
+        native_from=native_from,
+        native_to=native_to,
+    )

@@ -1,0 +1,125 @@
+"""The edge network has the shapes, the arithmetic and the start that its configuration promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_data import crops
+from torch import nn
+from torch.nn import functional as F
+
+from fsr.runtime.errors import CheckpointError, UsageError
+from fsr.train.degrade import shrink
+from fsr.train.networks import build_network
+from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
+
+SHAPES = [(16, 8), (32, 4), (32, 8), (64, 4)]
+MMACS = {"S": 33, "M": 180, "L": 435}
+
+
+def counted_multiply_accumulates(network: nn.Module, low: torch.Tensor) -> int:
+    """Every convolution's output elements times the inputs that each is a sum of."""
+    counted = []
+
+    def count(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        counted.append(output[0].numel() * layer.weight[0].numel())
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(low)
+    return sum(counted)
+
+
+@pytest.mark.parametrize(("input_size", "scale"), SHAPES)
+@pytest.mark.parametrize("tier", TIERS)
+def test_shapes_and_arithmetic(tier: str, input_size: int, scale: int) -> None:
+    config = EdgeConfig(tier, input_size, scale)
+    network, low = EdgeNet(config), torch.zeros(1, 3, input_size, input_size)
+    with torch.no_grad():
+        assert network(low).shape == (1, 3, input_size * scale, input_size * scale)
+    assert config.output_size == input_size * scale
+    counted = counted_multiply_accumulates(network, low)
+    assert multiply_accumulates(config) == counted
+    assert counted / 1e6 == pytest.approx(MMACS[tier], rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("tier", "input_size", "scale", "parameters"),
+    [
+        # 9 in out + out of every convolution: head, body, tail.
+        ("S", 16, 8, (27 * 32 + 32) + 8 * (9 * 32 * 32 + 32) + (9 * 32 * 192 + 192)),
+        ("M", 32, 4, (4 * 27 * 64 + 64) + 16 * (9 * 64 * 64 + 64) + (9 * 64 * 192 + 192)),
+        ("L", 64, 4, (16 * 27 * 128 + 128) + 10 * (9 * 128 * 128 + 128) + (9 * 32 * 192 + 192)),
+    ],
+)
+def test_parameters(tier: str, input_size: int, scale: int, parameters: int) -> None:
+    network = EdgeNet(EdgeConfig(tier, input_size, scale))
+    assert sum(weight.numel() for weight in network.parameters()) == parameters
+
+
+# Measured: .06, .45, .27. The deeper tiers start far from bilinear, and find to it in some ten steps.
+@pytest.mark.parametrize(("tier", "most"), [("S", 0.1), ("M", 0.7), ("L", 0.4)])
+def test_a_new_network_starts_near_bilinear(tier: str, most: float) -> None:
+    torch.manual_seed(0)
+    low = torch.from_numpy(shrink(crops(), 16)).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        residual = EdgeNet(EdgeConfig(tier, 16, 8))(low) - F.interpolate(low, scale_factor=8.0, mode="bilinear")
+    assert 0 < float(residual.abs().mean()) < most
+
+
+def test_every_output_pixel_comes_from_its_own_place() -> None:
+    """A change in one corner of the input leaves the opposite corner's skip alone and keeps the order of rows."""
+    network = EdgeNet(EdgeConfig("S", 64, 4))
+    for weight in network.tail.parameters():
+        nn.init.zeros_(weight)
+    low = torch.zeros(1, 3, 64, 64)
+    low[0, 0, :8, :8] = 1
+    with torch.no_grad():
+        out = network(low)
+    assert float(out[0, 0, :28, :28].min()) == 1
+    assert float(out[0, 0, 40:, 40:].abs().max()) == float(out[0, 1:].abs().max()) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("XL", 16, 8), "--tier: got 'XL', expected one of S, M, L"),
+        (("S", 0, 8), "--input-size: got 0"),
+        (("S", 8, 16), "--input-size: got 8"),
+        (("S", 24, 8), "--input-size: got 24, expected a multiple of 16"),
+        (("S", 16, 4), "--scale: got 16 px x 4 = 64 px"),
+        (("S", 16, 0), "--scale: got"),
+        (("S", 16, -8), "--scale: got"),
+        (("S", 48, 4), "--scale: got 48 px x 4 = 192 px"),
+        (("S", 48, 8), "--scale: got 48 px x 8 = 384 px, expected an output of 128 or 256 px"),
+    ],
+)
+def test_a_wrong_shape_names_its_flag(arguments: tuple[str, int, int], flag: str) -> None:
+    with pytest.raises(UsageError, match=flag):
+        EdgeConfig(*arguments)
+
+
+def test_a_network_is_built_by_name_from_its_own_description() -> None:
+    config = EdgeConfig("S", 32, 4)
+    built = build_network("edge", config.to_json())
+    assert isinstance(built, EdgeNet)
+    assert built.config == config
+    assert config.name == "edge-S-32x4"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("cloud", {}, "got network 'cloud', expected one of edge"),
+        ("edge", {"tier": "S", "input_size": 16}, "network 'edge': got configuration .*scale"),
+        ("edge", {"tier": "S", "input_size": 16, "scale": 8, "depth": 3}, "depth"),
+    ],
+)
+def test_an_unknown_network_or_field_is_an_error(name: str, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        build_network(name, config)

@@ -1,0 +1,68 @@
+"""What the README tells a reader to type works as typed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_data import save_portraits
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def block(heading: str, language: str) -> str:
+    """The first fenced block of a language below a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert found, f"README has no {language} block under {heading!r}"
+    return found[1]
+
+
+def test_from_faces_to_a_bundle_runs_as_written(tmp_path: Path) -> None:
+    names = [f"train/{n}.jpg" for n in range(16)] + [f"{s}/{n}.jpg" for s in ("val", "test") for n in range(4)]
+    save_portraits(tmp_path / "faces", names)
+    commands = block("From faces to a bundle", "bash").splitlines()
+    assert [command.split()[0] for command in commands] == [
+        "fsr-train", "fsr-train", "fsr-train", "fsr-export", "fsr-export", "fsr-run",
+    ]  # fmt: skip
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        done = subprocess.run(
+            [str(BIN / program), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    for picture in ("runs/edge-S/curve.png", "runs/edge-S/samples.png", "runs/edge-S/evaluation/native_size.png"):
+        with Image.open(tmp_path / picture) as opened:
+            assert opened.size[0] > 100
+    assert (tmp_path / "my_bundle/CARD.md").is_file()
+    assert (tmp_path / "edge-S.onnx").stat().st_size > 100_000
+
+
+def test_the_python_example_runs_as_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(block("Restore faces", "python"), "README.md", "exec"), {})
+    model, native, shape = capsys.readouterr().out.strip().split(" ", 2)
+    assert model.startswith("edge-") and 20 < float(native) < 80 and shape.endswith("128, 3)")
+
+
+def test_pictures_and_pages_that_the_readme_names_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+
+
+def test_the_two_commands_come_first() -> None:
+    first = re.search(r"```bash\n(.*?)```", README, re.DOTALL)
+    assert first and [line.split("#")[0].strip() for line in first[1].strip().splitlines()] == [
+        "python3 dev.py examples",
+        "python3 dev.py test",
+    ]

@@ -1,0 +1,141 @@
+"""fsr-train: what a user can get wrong ends with exit code 2 and one sentence, never with a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tiny_data import make_pack, save_portraits, touch
+
+from fsr.train.cli import main
+from fsr.train.pack import open_pack
+
+PREPARE = ["prepare", "-i", "IN", "-o", "OUT", "--source", "x", "--licence", "y", "--workers", "1"]
+EDGE = ["edge", "-p", "PACK", "-o", "OUT", "--tier", "S", "--input-size", "16", "--scale", "8", "--threads", "1"]
+ONE_STEP = [*EDGE, "--steps", "1", "--batch", "2", "--precision", "fp32"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """in/ with three portraits, empty/, text.txt and a pack."""
+    save_portraits(tmp_path / "in", ["train/a.png", "val/b.png", "test/c.png"])
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path / "texts", ["a.jpg", "000001.jpg"])
+    make_pack(tmp_path / "pack.safetensors", train=2, val=1, test=1)
+    make_pack(tmp_path / "small.safetensors", train=2, val=1, test=0, size=64)
+    (tmp_path / "text.txt").write_text("a text")
+    return tmp_path
+
+
+def fsr_train(folder: Path, arguments: list[str]) -> Result:
+    """IN, PACK, OUT and DIR/... stand for paths in `folder`."""
+    known = {"IN": "in", "PACK": "pack.safetensors", "OUT": "out"}
+    placed = [str(folder / known[a]) if a in known else a.replace("DIR/", f"{folder}/") for a in arguments]
+    return CliRunner().invoke(main, placed)
+
+
+def check_sentence(result: Result, expected: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    lines = result.stderr.strip().splitlines()
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    assert len(errors) == 1, result.stderr
+    assert lines[-1] == errors[0], "the error is the last line, and one line"
+    assert expected in errors[0]
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (PREPARE[:-6], "Missing option '--source'"),
+        ([*PREPARE, "-i", "DIR/none"], "got nothing there, expected a folder"),
+        ([*PREPARE, "-i", "DIR/text.txt"], "got a file, expected a folder"),
+        ([*PREPARE, "-i", "DIR/empty"], "no picture in it"),
+        ([*PREPARE, "-i", "DIR/texts"], "no face could be prepared from 2 pictures"),
+        ([*PREPARE, "-o", "PACK"], "exists already"),
+        ([*PREPARE, "-o", "DIR/text.txt/out.safetensors"], "cannot be written"),
+        ([*PREPARE, "--layout", "celeba"], "no file named as in img_align_celeba"),
+        ([*PREPARE, "--layout", "celeba", "-i", "DIR/texts"], "identity_CelebA.txt is not there"),
+        ([*PREPARE, "--layout", "tar"], "'tar' is not one of"),
+        ([*PREPARE, "--size", "100"], "--size: got 100"),
+        ([*PREPARE, "--copies", "0"], "--copies: got 0"),
+        ([*PREPARE, "--val-share", "2"], "--val-share, --test-share: got 2.0"),
+        ([*PREPARE, "--workers", "-2"], "--workers: got -2"),
+    ],
+)
+def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
+    check_sentence(fsr_train(folder, arguments), expected)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (EDGE, "--minutes and --steps, expected one of them"),
+        ([*ONE_STEP, "--minutes", "1"], "--minutes and --steps, expected one of them"),
+        ([*EDGE, "--minutes", "-1"], "--minutes: got -1"),
+        ([*EDGE, "--minutes", "soon"], "'soon' is not a valid float"),
+        ([*EDGE, "--steps", "0"], "--steps: got 0"),
+        (["edge", "-o", "OUT"], "Missing option '-p'"),
+        ([*ONE_STEP, "-p", "DIR/none"], "no such file"),
+        ([*ONE_STEP, "-p", "DIR/empty"], "no such file"),
+        ([*ONE_STEP, "-p", "DIR/text.txt"], "damaged"),
+        ([*ONE_STEP, "-p", "DIR/small.safetensors"], "got crops of 64 px, expected 128"),
+        ([*EDGE, "--steps", "1", "--scale", "16"], "got crops of 128 px, expected 256 px"),
+        ([*ONE_STEP, "--tier", "XL"], "--tier: got 'XL'"),
+        ([*ONE_STEP, "--input-size", "20"], "--input-size: got 20"),
+        ([*ONE_STEP, "--scale", "3"], "--scale: got"),
+        ([*ONE_STEP, "--batch", "0"], "--batch: got 0"),
+        ([*ONE_STEP, "--lr", "0"], "--lr: got 0"),
+        ([*ONE_STEP, "--seed", "-1"], "--seed: got -1"),
+        ([*ONE_STEP, "--init", "DIR/none"], "no such file"),
+        ([*ONE_STEP, "--init", "PACK"], "not a checkpoint"),
+        ([*ONE_STEP, "-o", "DIR/text.txt"], "cannot be written"),
+    ],
+)
+def test_edge_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
+    check_sentence(fsr_train(folder, arguments), expected)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate"], "Missing option '-p'"),
+        (["evaluate", "-p", "DIR/none"], "no such file"),
+        (["evaluate", "DIR/none", "-p", "PACK"], "nothing there; expected a checkpoint"),
+        (["evaluate", "PACK", "-p", "PACK"], "not a checkpoint"),
+        (["evaluate", "DIR/text.txt", "-p", "PACK"], "damaged"),
+        (["evaluate", "DIR/empty", "-p", "PACK"], "not a bundle"),
+        (["evaluate", "-p", "DIR/small.safetensors"], "split 'test' is empty"),
+        (["evaluate", "-p", "PACK", "--protocol", "psnr"], "'psnr' is not one of"),
+        (["evaluate", "-p", "PACK", "--native-sizes"], "say where with --output"),
+        (["evaluate", "-p", "PACK", "-o", "DIR/text.txt"], "cannot be written"),
+    ],
+)
+def test_evaluate_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
+    check_sentence(fsr_train(folder, arguments), expected)
+
+
+def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
+    save_portraits(tmp_path / "in", ["train/a.png", "train/b.png", "val/c.png", "test/d.png"])
+    result = fsr_train(tmp_path, [*PREPARE, "-o", "PACK"])
+    assert result.exit_code == 0, result.output
+    assert open_pack(tmp_path / "pack.safetensors").count("train") == 2
+    result = fsr_train(tmp_path, ONE_STEP)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "out" / "model.safetensors")
+    check_sentence(fsr_train(tmp_path, ONE_STEP), "holds a run already")
+    assert fsr_train(tmp_path, [*ONE_STEP, "--resume"]).exit_code == 0
+    result = fsr_train(tmp_path, ["evaluate", "DIR/out/model.safetensors", "-p", "PACK"])
+    assert result.exit_code == 0, result.output
+    assert "bicubic 16 -> 128" in result.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["prepare"], ["edge"], ["evaluate"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = CliRunner().invoke(main, [*command, "-h"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
