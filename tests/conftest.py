@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import settings
 
 from fsr.runtime.media.images import read_image
 from fsr.runtime.pixels import RgbImage
+
+# Before torch is imported, here and in the programs that tests start: its threads only get into each other's way
+# on networks this small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples on every run and machine: a failure seen in CI is seen at the desk.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

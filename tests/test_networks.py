@@ -62,8 +62,8 @@ def test_parameters(tier: str, input_size: int, scale: int, parameters: int) -> 
     assert sum(weight.numel() for weight in network.parameters()) == parameters
 
 
-# Measured: .06, .45, .27. The deeper tiers start far from bilinear, and find to it in some ten steps.
-@pytest.mark.parametrize(("tier", "most"), [("S", 0.1), ("M", 0.7), ("L", 0.4)])
+# Measured: .006, .045, .027 of a range of 1.
+@pytest.mark.parametrize(("tier", "most"), [("S", 0.01), ("M", 0.07), ("L", 0.04)])
 def test_a_new_network_starts_near_bilinear(tier: str, most: float) -> None:
     torch.manual_seed(0)
     low = torch.from_numpy(shrink(crops(), 16)).permute(0, 3, 1, 2) / 255

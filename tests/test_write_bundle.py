@@ -14,7 +14,8 @@ from rich.console import Console
 from test_to_onnx import changed
 from tiny_models import LICENCE, SOURCE, TRAINING, exported_before, saved, tiny_checkpoint, write_portrait_pack
 
-from fsr.export.write_bundle import BundleConfig, native_range, write_bundle
+from fsr.export.native_ranges import NativeRange, native_ranges
+from fsr.export.write_bundle import BundleConfig, write_bundle
 from fsr.runtime.bundle import Bundle, default_detector, open_bundle
 from fsr.runtime.detect import Detector
 from fsr.runtime.errors import FsrError, OutputError, ParityError, UsageError
@@ -22,7 +23,7 @@ from fsr.runtime.geometry import FRAMINGS, resize
 from fsr.runtime.media.images import read_image
 from fsr.runtime.tiles import untile
 from fsr.train.checkpoint import Checkpoint
-from fsr.train.evaluate import evaluate, open_contestants
+from fsr.train.evaluate import Contestant, evaluate, open_contestants
 from fsr.train.native_size import NativeSizeCurve
 from fsr.train.pack import open_pack
 from fsr.train.restore import restore
@@ -44,7 +45,7 @@ def test_the_models_are_described_as_they_are(bundle: Bundle) -> None:
         assert (model.network, model.framing, model.licence) == ("edge", "runtime", "test only")
         assert model.template == FRAMINGS["runtime"].template.tolist()
         assert [vars(entry) for entry in model.data] == TRAINING["data"]
-        assert "64 faces seen in 0.1 minutes" in model.training
+        assert "64 faces in 0.1 minutes" in model.training
         assert model.multiply_accumulates > 10**7
 
 
@@ -161,6 +162,7 @@ def test_without_a_fitting_pack_nothing_is_claimed(tmp_path: Path, monkeypatch: 
     made = write_bundle(replace(config_of(tmp_path, (16, 8)), packs=[other]), QUIET)
     (model,) = made.manifest.models
     assert model.quality == []
+    assert (model.native_from, model.native_to, model.native_measured) == (0, 128, False)
     assert [entry.data for entry in model.parity] == ["parity set"]
     card = (made.folder / "CARD.md").read_text(encoding="utf-8")
     assert "Quality was not measured." in card
@@ -229,17 +231,36 @@ def curve(*gains: float, size: int = 128) -> NativeSizeCurve:
     return NativeSizeCurve("sparnet", size, np.array([10.0, 20, 40, 80]), zeros, np.array(gains), zeros)
 
 
+def contestants(**input_sizes: int) -> list[Contestant]:
+    return [Contestant(name, "runtime", size, 128, lambda low: low) for name, size in input_sizes.items()]
+
+
 def test_native_ranges_follow_the_curves() -> None:
     small = {"a": curve(3, 1, -1, -1), "b": curve(2, 2, 1.1, -0.9), "c": curve(0, 0, 0, 0)}
-    ranges = {name: native_range(name, {128: small}) for name in small}
-    assert ranges["a"] == {"native_from": 10.0, "native_to": 15.0}
-    assert ranges["b"] == {"native_from": 15.0, "native_to": 60.0}  # .1 dB is left at 60 px
-    assert ranges["c"] == {"native_from": 0.0, "native_to": 0.0}
-    assert native_range("a", {}) == {"native_from": 0.0, "native_to": 0.0}
+    ranges = native_ranges(contestants(a=16, b=32, c=64), {128: small})
+    assert ranges["a"] == NativeRange(10.0, 15.0, True)
+    assert ranges["b"] == NativeRange(15.0, 60.0, True)  # .1 dB is left at 60 px
+    assert ranges["c"] == NativeRange(0.0, 0.0, True)
+
+
+def test_unmeasured_models_serve_up_to_their_input_size() -> None:
+    assert native_ranges(contestants(b=32, a=16), {}) == {
+        "a": NativeRange(0, 16, False),
+        "b": NativeRange(16, 128, False),
+    }
 
 
 def test_the_last_model_reaches_as_far_as_at_its_own_size() -> None:
     small = {"a": curve(3, 1, -1, -1), "b": curve(2, 2, 1.1, -0.9)}
     curves = {128: small, 256: {"b": curve(3, 3, 2, 2, size=256)}}
-    assert native_range("b", curves) == {"native_from": 15.0, "native_to": 80.0}
-    assert native_range("a", curves) == {"native_from": 10.0, "native_to": 15.0}
+    ranges = native_ranges(contestants(a=16, b=32), curves)
+    assert ranges["b"] == NativeRange(15.0, 80.0, True)
+    assert ranges["a"] == NativeRange(10.0, 15.0, True)
+
+
+def test_framings_are_not_mixed(tmp_path: Path) -> None:
+    config = config_of(tmp_path, (16, 8), (32, 4))
+    other = replace(tiny_checkpoint(32, 4), framing="celeba178")
+    paths = [config.checkpoints[0], saved(other, tmp_path / "other")]
+    with pytest.raises(UsageError, match="celeba178 and runtime framing"):
+        write_bundle(replace(config, checkpoints=paths), QUIET)

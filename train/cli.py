@@ -85,6 +85,13 @@ def prepare(**options: Any) -> None:
 @click.option("--steps", type=int, help="Train exactly this many steps, repeatable to the bit.")
 @click.option("--batch", default=32, show_default=True, help="Faces a step.")
 @click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option(
+    "--loss",
+    type=click.Choice(["l1", "psnr"]),
+    default="l1",
+    show_default=True,
+    help="psnr: the mean of the faces' dB, which tables are ranked by.",
+)
 @click.option("--init", type=click.Path(path_type=Path), help="Checkpoint of the same network to start from.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --output.")
 @click.option(
@@ -98,7 +105,7 @@ def prepare(**options: Any) -> None:
 @click.option("--seed", default=0, show_default=True)
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float, init: Path | None, resume: bool, precision: str,
+    steps: int | None, batch: int, lr: float, loss: str, init: Path | None, resume: bool, precision: str,
     threads: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Train an edge student.
@@ -118,7 +125,7 @@ def edge(
     if threads is not None:
         torch.set_num_threads(max(1, threads))
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
-    recipe = EdgeRecipe(packs, EdgeConfig(tier, input_size, scale), output, loop, batch, init, resume)
+    recipe = EdgeRecipe(packs, EdgeConfig(tier, input_size, scale), output, loop, batch, loss, init, resume)
     click.echo(train_edge(recipe))
 
 

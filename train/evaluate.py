@@ -92,6 +92,11 @@ def _of_bundle(bundle: Bundle, model: ModelEntry, precision: str) -> Contestant:
     return Contestant(f"{model.name} {precision}", model.framing, model.input_size, model.output_size, run)
 
 
+def fits(pack: PackInfo, framing: str, size: int) -> bool:
+    """Whether a pack's faces have that framing and that size in pixels."""
+    return (pack.framing, pack.size) == (framing, size)
+
+
 def bicubic(output_size: int, input_size: int, framing: str) -> Contestant:
     """Antialiased bicubic, the floor of every table."""
     return Contestant("bicubic", framing, input_size, output_size, lambda low: shrink(low, output_size))
@@ -106,7 +111,7 @@ def evaluate(contestants: Sequence[Contestant], pack: PackInfo, split: str, prot
     """
     for protocol in protocols:
         protocol_named(protocol)
-    fitting = [c for c in contestants if (c.framing, c.output_size) == (pack.framing, pack.size)]
+    fitting = [c for c in contestants if fits(pack, c.framing, c.output_size)]
     if not fitting:
         offered = ", ".join(f"{c.name} ({c.framing}, {c.output_size} px)" for c in contestants)
         raise UsageError(

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from torch import Tensor, nn
 
 from ..runtime.errors import CheckpointError, TrainingDivergedError, UsageError
-from ..runtime.files import atomic_path
+from ..runtime.files import atomic_path, require_writable
 from .muon import Muon
 from .tensor_file import open_tensors, read_all, save_tensors
 
@@ -117,6 +117,7 @@ def train(
     network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     averaged = copy.deepcopy(network).eval()
     optimizers = make_optimizers(network, config)
+    require_writable(folder)
     identity = json.loads(json.dumps({**identity, **asdict(config)}))
     state = LoopState()
     if (folder / STATE_FILE).exists():
@@ -138,8 +139,9 @@ def train(
                 loss = loss_of(network, state.step)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
+                kept = "its last checkpoint is kept" if (folder / STATE_FILE).exists() else "it had no checkpoint yet"
                 raise TrainingDivergedError(
-                    f"the loss is {losses[-1]} at step {state.step}; the checkpoint in {folder} is from before; "
+                    f"{folder}: the loss is {losses[-1]} at step {state.step}; {kept}; "
                     f"try a lower --lr (got {config.learning_rate})"
                 )
             for optimizer in optimizers:

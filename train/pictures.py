@@ -42,7 +42,7 @@ def save_training_curve(path: Path, log: Sequence[dict[str, float]]) -> None:
     figure = Figure(figsize=(8, 4), layout="constrained")
     loss_axis, gain_axis = figure.subplots(1, 2)
     loss_axis.plot(minutes, [row["loss"] for row in log])
-    loss_axis.set(xlabel="minutes", ylabel="training loss", yscale="log")
+    loss_axis.set(xlabel="minutes", ylabel="training loss")
     if "gain" in log[-1]:
         gain_axis.plot(minutes, [row["gain"] for row in log])
         gain_axis.set(xlabel="minutes", ylabel="dB over bicubic, validation faces")

@@ -1,6 +1,6 @@
 """Recipe: an edge student from low- and high-resolution faces alone.
 
-packs -> low-resolution pairs -> network -> L1 on mirrored batches -> averaged weights -> checkpoint,
+packs -> low-resolution pairs -> network -> loss on mirrored batches -> averaged weights -> checkpoint,
 with a training curve and a sheet of validation faces beside it.
 """
 
@@ -21,6 +21,7 @@ from ..batches import FaceBatches
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..degrade import shrink
 from ..loop import LOG_FILE, LoopConfig, LoopState, read_log, train
+from ..losses import LOSSES
 from ..metrics import psnr_batch
 from ..networks.edge import EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
@@ -42,6 +43,8 @@ class EdgeRecipe:
     """Folder of the run: checkpoint, state, log, curve and sheet."""
     loop: LoopConfig
     batch: int = 32
+    loss: str = "l1"
+    """A key of `losses.LOSSES`."""
     init: Path | None = None
     """Checkpoint to start from."""
     resume: bool = False
@@ -49,6 +52,8 @@ class EdgeRecipe:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"--batch: got {self.batch}, expected at least 1")
+        if self.loss not in LOSSES:
+            raise UsageError(f"--loss: got {self.loss!r}, expected one of {', '.join(LOSSES)}")
 
 
 def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
@@ -58,11 +63,11 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     network = start(recipe, packs[0].framing)
     high = np.concatenate([read_split(pack, "train") for pack in packs])
     batches = FaceBatches(shrink(high, recipe.network.input_size), high, recipe.batch, recipe.loop.seed)
-    validation = Validation(recipe, packs)
+    validation = Validation(recipe, packs, batches.batch)
 
     def loss_of(network: nn.Module, step: int) -> Tensor:
         low, high = batches(step)
-        return (network(low).float() - high).abs().mean()
+        return LOSSES[recipe.loss](network(low).float(), high)
 
     train(
         network,
@@ -70,7 +75,12 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
         validation,
         recipe.output,
         recipe.loop,
-        identity={"network": recipe.network.to_json(), "batch": recipe.batch, "data": describe(packs)},
+        identity={
+            "network": recipe.network.to_json(),
+            "batch": recipe.batch,
+            "loss": recipe.loss,
+            "data": describe(packs),
+        },
         resume=recipe.resume,
         console=console,
     )
@@ -104,8 +114,8 @@ def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:
 class Validation:
     """Scores the averaged network, saves it, and draws the sheet; a `loop.Observer`."""
 
-    def __init__(self, recipe: EdgeRecipe, packs: Sequence[PackInfo]) -> None:
-        self._recipe, self._packs = recipe, packs
+    def __init__(self, recipe: EdgeRecipe, packs: Sequence[PackInfo], batch: int) -> None:
+        self._recipe, self._packs, self._batch = recipe, packs, batch
         self.high = np.concatenate([read_split(pack, "val") for pack in packs])[:VALIDATION_FACES]
         if not len(self.high):
             raise PackError("got packs without validation faces, expected some; prepare with --val-share above 0")
@@ -123,11 +133,12 @@ class Validation:
         recipe = self._recipe
         training = {
             "recipe": "edge",
+            "loss": recipe.loss,
             "data": describe(self._packs),
             "steps": state.step,
-            "faces_seen": state.step * recipe.batch,
+            "faces_seen": state.step * self._batch,
             "minutes": round(state.seconds / 60, 1),
-            "init": recipe.init.name if recipe.init else None,
+            "init": load_checkpoint(recipe.init).training if recipe.init else None,
             "validation": {"protocol": "sparnet", **{k: round(v, 3) for k, v in figures.items()}},
         }
         checkpoint = Checkpoint(

@@ -1,0 +1,68 @@
+"""Which model of a bundle serves which native sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..train.evaluate import Contestant, fits, native_size_curves, read_faces
+from ..train.native_size import NativeSizeCurve, select_models
+from ..train.pack import PackInfo
+
+
+@dataclass(frozen=True)
+class NativeRange:
+    """Fields of `runtime.bundle.ModelEntry`."""
+
+    native_from: float
+    native_to: float
+    native_measured: bool
+
+
+def measure_native_sizes(
+    contestants: Sequence[Contestant], packs: Sequence[PackInfo]
+) -> dict[int, Mapping[str, NativeSizeCurve]]:
+    """Gain against native size on validation faces, by the size the faces are compared at.
+
+    At the smallest output size every model takes part; at larger ones, those that put out so much.
+    """
+    curves: dict[int, Mapping[str, NativeSizeCurve]] = {}
+    for size in sorted({contestant.output_size for contestant in contestants}):
+        high = [read_faces(p, "val") for p in packs if fits(p, contestants[0].framing, size) and p.count("val")]
+        if high:
+            taking_part = [c for c in contestants if c.output_size >= size]
+            curves[size] = native_size_curves(taking_part, np.concatenate(high))
+    return curves
+
+
+def native_ranges(
+    contestants: Sequence[Contestant], curves: Mapping[int, Mapping[str, NativeSizeCurve]]
+) -> dict[str, NativeRange]:
+    """From which native size to which one each model is used.
+
+    Who is best is decided where all can be compared, at the smallest output size. How far the last one reaches is
+    decided at its own output size, where nothing is lost by shrinking it. Without curves of all models, each serves up
+    to its input size, and the largest up to its output size.
+    """
+    smallest = min(c.output_size for c in contestants)
+    if smallest not in curves:
+        return _unmeasured(contestants)
+    chosen = select_models(curves[smallest])
+    ranges = {c.name: NativeRange(0.0, 0.0, True) for c in contestants}
+    for start, end, name in chosen:
+        first = ranges[name].native_from or start
+        ranges[name] = NativeRange(round(first, 1), round(end, 1), True)
+    if chosen:
+        last = chosen[-1][2]
+        reach = [by_name[last].helps_until() or 0.0 for by_name in curves.values() if last in by_name]
+        ranges[last] = NativeRange(ranges[last].native_from, round(max(reach), 1), True)
+    return ranges
+
+
+def _unmeasured(contestants: Sequence[Contestant]) -> dict[str, NativeRange]:
+    ordered = sorted(contestants, key=lambda c: c.input_size)
+    starts = [0, *(c.input_size for c in ordered[:-1])]
+    ends = [*(c.input_size for c in ordered[:-1]), ordered[-1].output_size]
+    return {c.name: NativeRange(start, end, False) for c, start, end in zip(ordered, starts, ends, strict=True)}
