@@ -166,7 +166,11 @@ def history(training: Mapping[str, Any]) -> str:
     """What was trained how long, in a sentence, the checkpoint it started from first."""
     before = f"{history(training['init'])}; then " if training["init"] else ""
     loss = training.get("loss", "l1")
-    return f"{before}{training['faces_seen']:,} faces in {training['minutes']:g} minutes on a CPU with loss {loss}"
+    span = training.get("native_span", 1)
+    sizes = "" if span == 1 else f", native sizes up to {span:g} times smaller and larger"
+    return (
+        f"{before}{training['faces_seen']:,} faces in {training['minutes']:g} minutes on a CPU with loss {loss}{sizes}"
+    )
 
 
 def parity_data(

@@ -86,6 +86,13 @@ def prepare(**options: Any) -> None:
 @click.option("--batch", default=32, show_default=True, help="Faces a step.")
 @click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option(
+    "--native-span",
+    default=1.0,
+    show_default=True,
+    help="Train on faces seen at the input size divided and multiplied by up to this. 1: exactly the input size, "
+    "as tables are made; 1.5: what a camera sees.",
+)
+@click.option(
     "--loss",
     type=click.Choice(["l1", "psnr"]),
     default="l1",
@@ -105,8 +112,8 @@ def prepare(**options: Any) -> None:
 @click.option("--seed", default=0, show_default=True)
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float, loss: str, init: Path | None, resume: bool, precision: str,
-    threads: int | None, seed: int,
+    steps: int | None, batch: int, lr: float, loss: str, native_span: float, init: Path | None, resume: bool,
+    precision: str, threads: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Train an edge student.
 
@@ -125,7 +132,9 @@ def edge(
     if threads is not None:
         torch.set_num_threads(max(1, threads))
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
-    recipe = EdgeRecipe(packs, EdgeConfig(tier, input_size, scale), output, loop, batch, loss, init, resume)
+    recipe = EdgeRecipe(
+        packs, EdgeConfig(tier, input_size, scale), output, loop, batch, loss, native_span, init, resume
+    )
     click.echo(train_edge(recipe))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...runtime.errors import CheckpointError, PackError, UsageError
 from ..batches import FaceBatches
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ..degrade import shrink
+from ..degrade import shrink, shrink_from_native
 from ..loop import LOG_FILE, LoopConfig, LoopState, read_log, train
 from ..losses import LOSSES
 from ..metrics import psnr_batch
@@ -45,6 +45,8 @@ class EdgeRecipe:
     batch: int = 32
     loss: str = "l1"
     """A key of `losses.LOSSES`."""
+    native_span: float = 1.0
+    """Native sizes of the training faces reach from the input size divided by this to the input size times this."""
     init: Path | None = None
     """Checkpoint to start from."""
     resume: bool = False
@@ -52,6 +54,8 @@ class EdgeRecipe:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"--batch: got {self.batch}, expected at least 1")
+        if self.native_span < 1:
+            raise UsageError(f"--native-span: got {self.native_span}, expected 1 (exact) or more, such as 1.5")
         if self.loss not in LOSSES:
             raise UsageError(f"--loss: got {self.loss!r}, expected one of {', '.join(LOSSES)}")
 
@@ -62,7 +66,8 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     torch.manual_seed(recipe.loop.seed)
     network = start(recipe, packs[0].framing)
     high = np.concatenate([read_split(pack, "train") for pack in packs])
-    batches = FaceBatches(shrink(high, recipe.network.input_size), high, recipe.batch, recipe.loop.seed)
+    low = shrink_from_native(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed)
+    batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
     validation = Validation(recipe, packs, batches.batch)
 
     def loss_of(network: nn.Module, step: int) -> Tensor:
@@ -79,6 +84,7 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
             "network": recipe.network.to_json(),
             "batch": recipe.batch,
             "loss": recipe.loss,
+            "native_span": recipe.native_span,
             "data": describe(packs),
         },
         resume=recipe.resume,
@@ -134,6 +140,7 @@ class Validation:
         training = {
             "recipe": "edge",
             "loss": recipe.loss,
+            "native_span": recipe.native_span,
             "data": describe(self._packs),
             "steps": state.step,
             "faces_seen": state.step * self._batch,
