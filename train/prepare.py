@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 
 from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
@@ -102,7 +103,7 @@ def prepare(config: PrepareConfig, console: Console) -> Report:
     skipped = {picture.name: "its identity is held out in another split" for picture in split_conflicts(pictures)}
     pictures = [picture for picture in pictures if picture.name not in skipped]
     crops: dict[str, list[RgbImage]] = {}
-    with Progress(console=console) as progress:
+    with Progress(*Progress.get_default_columns(), RateColumn(), console=console) as progress:
         task = progress.add_task("faces", total=len(pictures))
         for picture, result in zip(pictures, crop_all(pictures, config), strict=True):
             progress.advance(task)
@@ -125,6 +126,14 @@ def prepare(config: PrepareConfig, console: Console) -> Report:
     )
     console.print(summary(pack, skipped))
     return Report(pack, skipped)
+
+
+class RateColumn(ProgressColumn):
+    """Pictures a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed else "")
 
 
 def find_pictures(config: PrepareConfig) -> list[Picture]:
