@@ -1,8 +1,7 @@
-"""Stand-ins that need no model: an engine that only enlarges, and a detector that is told what it finds."""
+"""Stand-ins that need no model: an engine that is watched, and a detector that is told what it finds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 
 import numpy as np
@@ -10,27 +9,22 @@ from typing_extensions import Self
 
 from fsr.runtime.bundle import FileEntry, ModelEntry
 from fsr.runtime.detect import Face
-from fsr.runtime.geometry import framing, resize
+from fsr.runtime.engines import FakeEngine
+from fsr.runtime.geometry import framing
 from fsr.runtime.pixels import RgbBatch, RgbImage
 
 
-class FakeEngine:
-    """An `Engine` that enlarges by bicubic; `spoil` breaks what it returns."""
+class WatchedEngine(FakeEngine):
+    """A fake engine that remembers the batches it was given, and whether it is open."""
 
-    name, precision, device = "fake", "fp32", "cpu"
-
-    def __init__(self, input_size: int, scale: int, spoil: Callable[[RgbBatch], RgbBatch] | None = None) -> None:
-        self.input_size, self.output_size = input_size, input_size * scale
-        self.spoil = spoil
+    def __init__(self, input_size: int, scale: int) -> None:
+        super().__init__(input_size, scale)
         self.batches: list[RgbBatch] = []
         self.open = False
 
     def __call__(self, batch: RgbBatch) -> RgbBatch:
-        assert batch.dtype == np.uint8
-        assert batch.shape[1:] == (self.input_size, self.input_size, 3)
         self.batches.append(batch)
-        restored = np.stack([resize(face, (self.output_size, self.output_size)) for face in batch])
-        return restored if self.spoil is None else self.spoil(restored)
+        return super().__call__(batch)
 
     def __enter__(self) -> Self:
         self.open = True

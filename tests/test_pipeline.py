@@ -9,13 +9,13 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeDetector, FakeEngine, model_entry
+from fakes import FakeDetector, WatchedEngine, model_entry
 from numpy.typing import ArrayLike, NDArray
 
 from fsr.runtime import pipeline
 from fsr.runtime.bundle import ModelEntry, default_detector
 from fsr.runtime.detect import Detector, largest
-from fsr.runtime.engines import Engine
+from fsr.runtime.engines import Engine, FakeEngine
 from fsr.runtime.errors import BundleError, EngineUnavailableError
 from fsr.runtime.geometry import (
     Transform,
@@ -168,7 +168,7 @@ def test_the_crop_is_the_similarity_that_fits_the_template_best(detector: Detect
 
 def test_says_what_it_did(detector: Detector, astronaut: RgbImage) -> None:
     scene = scene_of(astronaut)
-    engine = FakeEngine(16, 8)
+    engine = WatchedEngine(16, 8)
     (face,) = restorer_of(detector, (model_entry(16, 8, 8, 60), engine))(scene)
     assert (face.decision, face.model) == ("restored", "16x8")
     assert face.native_size == pytest.approx(32, abs=4)  # 128 px in the portrait
@@ -185,7 +185,7 @@ def face_of_native_size(native: float) -> np.ndarray:
     [(7.9, None), (8.1, "16x8"), (23.9, "16x8"), (24.1, "32x4"), (59.9, "32x4"), (60.1, None), (300, None)],
 )
 def test_the_native_size_chooses_the_model(native: float, model: str | None) -> None:
-    engines = {"16x8": FakeEngine(16, 8), "32x4": FakeEngine(32, 4)}
+    engines = {"16x8": WatchedEngine(16, 8), "32x4": WatchedEngine(32, 4)}
     entries = [(model_entry(16, 8, 8, 24), engines["16x8"]), (model_entry(32, 4, 24, 60), engines["32x4"])]
     (face,) = restorer_of(FakeDetector(face_of_native_size(native)), *entries)(np.zeros((700, 700, 3), np.uint8))
     assert face.model == model
@@ -194,7 +194,7 @@ def test_the_native_size_chooses_the_model(native: float, model: str | None) -> 
 
 
 def test_a_face_that_no_model_helps_is_left_as_it_is() -> None:
-    engine = FakeEngine(16, 8)
+    engine = WatchedEngine(16, 8)
     restorer = restorer_of(FakeDetector(face_of_native_size(90)), (model_entry(16, 8, 8, 60), engine))
     (face,) = restorer(np.zeros((700, 700, 3), np.uint8))
     assert face.decision == "no model helps at this size"
@@ -230,10 +230,10 @@ def test_small_frames_are_searched_at_twice_their_size(size_hw: tuple[int, int],
 def test_a_bundle_is_opened_and_its_engines_are_closed(
     tiny_bundle: Path, astronaut: RgbImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines = [FakeEngine(16, 8), FakeEngine(32, 4)]
+    engines = [WatchedEngine(16, 8), WatchedEngine(32, 4)]
     opened = []
 
-    def open_engine(name: str, model: Path, precision: str) -> FakeEngine:
+    def open_engine(name: str, model: Path, precision: str) -> WatchedEngine:
         opened.append((name, model.name, precision))
         return engines[len(opened) - 1]
 

@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from ..errors import EngineUnavailableError
 from .engine import Engine
+from .fake import FakeEngine
 from .onnx_runtime import OnnxRuntimeEngine
 
-__all__ = ["OPENERS", "Engine", "OnnxRuntimeEngine", "open_engine"]
+__all__ = ["OPENERS", "Engine", "FakeEngine", "OnnxRuntimeEngine", "open_engine"]
 
 OPENERS: Mapping[str, Callable[[Path, str], Engine]] = MappingProxyType({"onnxruntime": OnnxRuntimeEngine})
 
