@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
-import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
 
 from .errors import BundleError, GeometryError
 from .files import write_text
 from .geometry import framing
+from .strict_json import from_json
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -216,7 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"{path}: got manifest version {version}, this program reads up to {VERSION}; upgrade fsr-edge"
         )
-    manifest = _strict(Manifest, data, str(path))
+    manifest = from_json(Manifest, data, str(path), BundleError)
     for model in manifest.models:
         _check_model(model, str(path))
     return manifest
@@ -281,36 +279,3 @@ def _check_model(model: ModelEntry, where: str) -> None:
             f"{where}: model {model.name!r}: sizes {model.input_size} x {model.scale} -> {model.output_size} "
             "do not agree, or it has no file"
         )
-
-
-T = TypeVar("T")
-
-
-def _strict(kind: type[T], data: Any, where: str) -> T:
-    """Build a dataclass from JSON, refusing unknown, missing and mistyped fields by name."""
-    hints = typing.get_type_hints(kind)
-    assert is_dataclass(kind)
-    if not isinstance(data, dict):
-        raise BundleError(f"{where}: got {type(data).__name__}, expected an object with the fields of {kind.__name__}")
-    if unknown := data.keys() - hints.keys():
-        raise BundleError(f"{where}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(hints)}")
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    if missing := required - data.keys():
-        raise BundleError(f"{where}: field {sorted(missing)[0]!r} is missing")
-    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in data.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if is_dataclass(hint):
-        return _strict(typing.cast("type[Any]", hint), value, where)
-    if origin is list and isinstance(value, list):
-        return [_value(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is types.UnionType:  # only `str | None`
-        return None if value is None else _value(arguments[0], value, where)
-    plain = (int, float) if hint is float else (origin or hint,)
-    if not isinstance(value, plain) or (isinstance(value, bool) and hint is not bool):
-        raise BundleError(f"{where}: got {type(value).__name__}, expected {getattr(hint, '__name__', hint)}")
-    return value

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, checker, helper
 
-from fsr.runtime.engines import OPENERS, Engine, OnnxRuntimeEngine, open_engine
+from fsr.runtime.engines import OPENERS, Engine, FakeEngine, OnnxRuntimeEngine, open_engine
 from fsr.runtime.errors import EngineUnavailableError, InputError
 
 SIDE, SCALE = 4, 2
@@ -136,3 +136,12 @@ def test_without_onnx_runtime_the_way_to_get_it_is_said(model: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineUnavailableError, match="install it with: pip install onnxruntime"):
         open_engine("onnxruntime", model)
+
+
+def test_the_fake_engine_enlarges_and_refuses_what_the_real_one_refuses() -> None:
+    engine = FakeEngine(16, 4)
+    assert engine(np.zeros((0, 16, 16, 3), np.uint8)).shape == (0, 64, 64, 3)
+    assert (engine(np.full((2, 16, 16, 3), 7, np.uint8)) == 7).all()
+    with pytest.raises(InputError, match="expected uint8"):
+        engine(np.zeros((2, 8, 8, 3), np.uint8))
+    assert "fake" not in OPENERS

@@ -15,7 +15,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from fsr.runtime.errors import CheckpointError, TrainingDivergedError, UsageError
-from fsr.train.loop import LOG_FILE, STATE_FILE, LoopConfig, LoopState, make_optimizers, read_log, train
+from fsr.train.loop import LOG_FILE, STATE_FILE, LoopConfig, make_optimizers, read_log, train
+from fsr.train.state import LoopState
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..runtime.errors import CheckpointError, TrainingDivergedError, UsageError
 from ..runtime.files import atomic_path, require_writable
 from .muon import Muon
-from .tensor_file import open_tensors, read_all, save_tensors
+from .state import LoopState, load_state, save_state
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.csv"
@@ -69,15 +69,6 @@ class LoopConfig:
         return (
             self.learning_rate * min(1, (step + 1) / WARM_UP_STEPS) * (0.505 + 0.495 * math.cos(math.pi * share_done))
         )
-
-
-@dataclass
-class LoopState:
-    """What a resumed run needs beside weights."""
-
-    step: int = 0
-    seconds: float = 0.0
-    """Training time so far, over all resumptions."""
 
 
 class Observer(Protocol):
@@ -189,57 +180,6 @@ def follow(averaged: nn.Module, network: nn.Module, decay: float) -> None:
     """Move the averaged weights towards the trained ones."""
     for average, trained in zip(averaged.parameters(), network.parameters(), strict=True):
         average.lerp_(trained, 1 - decay)
-
-
-def save_state(
-    path: Path,
-    network: nn.Module,
-    averaged: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    identity: Mapping[str, Any],
-    state: LoopState,
-) -> None:
-    """Write everything a resumed run needs, whole or not at all."""
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"averaged/{name}": tensor for name, tensor in averaged.state_dict().items()}
-    for number, optimizer in enumerate(optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{number}/{index}/{key}": value for key, value in values.items()}
-    header = {"state": json.dumps(asdict(state)), "identity": json.dumps(identity)}
-    save_tensors(path, {name: tensor.contiguous() for name, tensor in tensors.items()}, header)
-
-
-def load_state(
-    path: Path,
-    network: nn.Module,
-    averaged: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    identity: Mapping[str, Any],
-) -> LoopState:
-    """Put a saved run back in place.
-
-    Raises:
-        CheckpointError: damaged, or the state of a run with other settings.
-    """
-    with open_tensors(path, "pt", CheckpointError, "start again with another --output") as (file, header):
-        tensors = read_all(file)
-    saved = json.loads(header["identity"])
-    if changed := [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]:
-        key = changed[0]
-        raise CheckpointError(f"{path}: resumed with {key} = {identity.get(key)!r}, but it was {saved.get(key)!r}")
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-    network.load_state_dict(part("network/"))
-    averaged.load_state_dict(part("averaged/"))
-    for number, optimizer in enumerate(optimizers):
-        values: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(f"optimizer/{number}/").items():
-            index, key = name.split("/")
-            values.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
-    return LoopState(**json.loads(header["state"]))
 
 
 def log_row(path: Path, state: LoopState, figures: Mapping[str, float]) -> None:
