@@ -32,17 +32,19 @@ def onnx(checkpoint: Path, output: Path, pack: Path | None) -> None:
     Nothing is written if any pixel is more than one grey level from PyTorch.
     """
     from ..runtime.errors import OutputError
-    from ..runtime.files import write_bytes
+    from ..runtime.files import require_writable, write_bytes
     from ..train.checkpoint import load_checkpoint
     from ..train.networks.edge import EdgeConfig
     from ..train.pack import open_pack
     from .to_onnx import compare, require_parity, to_onnx
-    from .write_bundle import parity_data
+    from .write_bundle import parity_data, require_fitting
 
     if output.exists():
         raise OutputError(f"{output}: exists already; choose another --output or remove it")
+    require_writable(output.parent)
     loaded = load_checkpoint(checkpoint)
     packs = [open_pack(pack)] if pack else []
+    require_fitting(packs, [loaded])
     model = to_onnx(loaded)
     for data, low in parity_data(loaded, EdgeConfig(**loaded.config), packs):
         difference = compare(loaded, model, low)

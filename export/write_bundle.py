@@ -79,6 +79,7 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
     if len(framings := {c.framing for c in checkpoints.values()}) > 1:
         raise UsageError(f"got checkpoints in {' and '.join(sorted(framings))} framing, expected one framing a bundle")
     packs = [open_pack(path) for path in config.packs]
+    require_fitting(packs, list(checkpoints.values()))
     with new_folder(config.output) as folder:
         write_bytes(folder / "detector.onnx", detector_bytes(config.detector))
         models = []
@@ -103,12 +104,23 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
             replace(model, quality=quality_of(contestant, packs), **asdict(ranges[contestant.name]))
             for model, contestant in zip(models, contestants, strict=True)
         ]
+        if not any(model.native_to for model in models):
+            console.print("no model beats bicubic on the validation faces: fsr-run will leave every face as it is")
         manifest = replace(manifest, models=models)
         write_manifest(folder, manifest)
         for size, by_name in curves.items():
             save_curve(by_name, folder / f"native_size_{size}.png")
         write_card(folder, manifest, config.checkpoints)
     return open_bundle(config.output)
+
+
+def require_fitting(packs: Sequence[PackInfo], checkpoints: Sequence[Checkpoint]) -> None:
+    """Refuse a pack that no checkpoint's framing and output size fits: nothing would be measured on it."""
+    kinds = {(c.framing, EdgeConfig(**c.config).output_size) for c in checkpoints}
+    for pack in packs:
+        if not any(fits(pack, *kind) for kind in kinds):
+            expected = " or ".join(f"{framing_name} framing, {size} px" for framing_name, size in sorted(kinds))
+            raise UsageError(f"{pack.path}: got {pack.framing} framing, {pack.size} px, expected {expected}")
 
 
 def network_name(checkpoint: Checkpoint) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ def main(input: Path, output: Path, bundle: Path | None) -> None:
     from rich.console import Console
 
     from .errors import InputError
+    from .files import require_writable
     from .media.images import find_images, read_image
     from .pipeline import Restorer
 
@@ -51,6 +53,7 @@ def main(input: Path, output: Path, bundle: Path | None) -> None:
     pictures = [path for path in find_images(input) if output.resolve() not in path.resolve().parents]
     failed, restored = 0, 0
     with Restorer.open(bundle) as restorer:
+        require_writable(output)
         for picture in pictures:
             try:
                 frame = read_image(picture)
@@ -69,7 +72,11 @@ def main(input: Path, output: Path, bundle: Path | None) -> None:
             if not faces:
                 say(f"{picture.relative_to(input)}: no face found")
     say(f"{restored} faces of {len(pictures) - failed} pictures restored")
-    click.echo(output)
+    if restored:
+        click.echo(output)
+    else:
+        with suppress(OSError):  # what an earlier run left there stays
+            output.rmdir()
     if failed:
         sys.exit(1)
 

@@ -10,6 +10,7 @@ FsrError                      what a user did or has cannot work; the message sa
 ├── PackError                 a pack of prepared faces is damaged or does not fit the job
 ├── CheckpointError           a checkpoint is damaged or belongs to another network
 ├── TrainingDivergedError     the loss is no longer a finite number
+├── TrainingStoppedError      Ctrl-C during training; what was trained is saved
 ├── OutputError               a result cannot be written
 └── ParityError               what is deployed differs from what was trained
 """
@@ -57,6 +58,12 @@ class CheckpointError(FsrError):
 
 class TrainingDivergedError(FsrError):
     """The loss is no longer a finite number."""
+
+
+class TrainingStoppedError(FsrError):
+    """Ctrl-C during training; what was trained is saved."""
+
+    exit_code = 130
 
 
 class OutputError(FsrError):

@@ -56,9 +56,15 @@ def new_folder(final: Path) -> Iterator[Path]:
 
 def require_writable(folder: Path) -> None:
     """Make `folder` and prove that files can be written there, before long work whose results belong in it."""
-    with atomic_path(folder / ".writable") as temporary:
-        temporary.touch()
-    (folder / ".writable").unlink()
+    probe = folder / f".{os.getpid()}.writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except FileExistsError as error:
+        raise OutputError(f"{folder}: got a file, expected a folder; choose another --output") from error
+    except OSError as error:
+        raise OutputError(f"{folder}: nothing can be written there: {error.strerror or error}") from error
 
 
 def write_bytes(final: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ def block(heading: str, language: str) -> str:
 def test_from_faces_to_a_bundle_runs_as_written(tmp_path: Path) -> None:
     names = [f"train/{n}.jpg" for n in range(16)] + [f"{s}/{n}.jpg" for s in ("val", "test") for n in range(4)]
     save_portraits(tmp_path / "faces", names)
+    shutil.copytree(ROOT / "examples", tmp_path / "photos")
     commands = block("From faces to a bundle", "bash").splitlines()
     assert [command.split()[0] for command in commands] == [
         "fsr-train", "fsr-train", "fsr-train", "fsr-export", "fsr-export", "fsr-run",

@@ -11,7 +11,7 @@ from tiny_data import make_pack, save_portraits, touch
 from fsr.train.cli import main
 from fsr.train.pack import open_pack
 
-PREPARE = ["prepare", "-i", "IN", "-o", "OUT", "--source", "x", "--licence", "y", "--workers", "1"]
+PREPARE = ["prepare", "-i", "IN", "-o", "OUTPACK", "--source", "x", "--licence", "y", "--workers", "1"]
 EDGE = ["edge", "-p", "PACK", "-o", "OUT", "--tier", "S", "--input-size", "16", "--scale", "8", "--threads", "1"]
 ONE_STEP = [*EDGE, "--steps", "1", "--batch", "2", "--precision", "fp32"]
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 def fsr_train(folder: Path, arguments: list[str]) -> Result:
     """IN, PACK, OUT and DIR/... stand for paths in `folder`."""
-    known = {"IN": "in", "PACK": "pack.safetensors", "OUT": "out"}
+    known = {"IN": "in", "PACK": "pack.safetensors", "OUT": "out", "OUTPACK": "out.safetensors"}
     placed = [str(folder / known[a]) if a in known else a.replace("DIR/", f"{folder}/") for a in arguments]
     return CliRunner().invoke(main, placed)
 
@@ -55,7 +55,9 @@ def check_sentence(result: Result, expected: str) -> None:
         ([*PREPARE, "-i", "DIR/empty"], "no picture in it"),
         ([*PREPARE, "-i", "DIR/texts"], "no face could be prepared from 2 pictures"),
         ([*PREPARE, "-o", "PACK"], "exists already"),
-        ([*PREPARE, "-o", "DIR/text.txt/out.safetensors"], "cannot be written"),
+        ([*PREPARE, "-o", "DIR/text.txt/out.safetensors"], "got a file, expected a folder"),
+        ([*PREPARE, "-o", "DIR/pack.npz"], "expected a name that ends in .safetensors"),
+        ([*PREPARE, "--licence", " "], "--source, --licence: got an empty text"),
         ([*PREPARE, "--layout", "celeba"], "no file named as in img_align_celeba"),
         ([*PREPARE, "--layout", "celeba", "-i", "DIR/texts"], "identity_CelebA.txt is not there"),
         ([*PREPARE, "--layout", "tar"], "'tar' is not one of"),
@@ -92,7 +94,10 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*ONE_STEP, "--seed", "-1"], "--seed: got -1"),
         ([*ONE_STEP, "--init", "DIR/none"], "no such file"),
         ([*ONE_STEP, "--init", "PACK"], "not a checkpoint"),
-        ([*ONE_STEP, "-o", "DIR/text.txt"], "cannot be written"),
+        ([*ONE_STEP, "-o", "DIR/text.txt"], "got a file, expected a folder"),
+        ([*ONE_STEP, "--native-span", "nan"], "--native-span: got nan"),
+        ([*EDGE, "--minutes", "inf"], "--minutes: got inf"),
+        ([*ONE_STEP, "--threads", "-1"], "-1 is not in the range"),
     ],
 )
 def test_edge_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:

@@ -108,7 +108,7 @@ def prepare(**options: Any) -> None:
     show_default=True,
     help="auto: bf16 where the processor multiplies it.",
 )
-@click.option("--threads", type=int, help="CPU threads; by default one a core.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a core.")
 @click.option("--seed", default=0, show_default=True)
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
@@ -183,4 +183,4 @@ def evaluate(
 
     if native_sizes and output is None:
         raise click.UsageError("--native-sizes draws a curve: say where with --output DIR")
-    Console().print(run_evaluation(models, packs, split, protocols, output, native_sizes))
+    Console().print(*run_evaluation(models, packs, split, protocols, output, native_sizes), sep="\n")

@@ -193,8 +193,8 @@ def run_evaluation(
     protocols: Sequence[str],
     output: Path | None,
     native_sizes: bool,
-) -> Table:
-    """What `fsr-train evaluate` does; returns the table to print."""
+) -> list[Table]:
+    """What `fsr-train evaluate` does; returns the tables to print."""
     contestants = [contestant for path in paths for contestant in open_contestants(path)]
     packs = [open_pack(path) for path in pack_paths]
     if not contestants:  # bicubic alone: the published x8 row
@@ -202,8 +202,8 @@ def run_evaluation(
     rows = [row for pack in packs for row in evaluate(contestants, pack, split, protocols)]
     if not paths:
         rows = [row for row in rows if row.name != "bicubic"]
+    curves: Mapping[str, NativeSizeCurve] = {}
     if output is not None:
-        curves: Mapping[str, NativeSizeCurve] = {}
         fitting = [c for c in contestants if c.framing == packs[0].framing]
         if native_sizes:
             curves = native_size_curves(
@@ -211,4 +211,15 @@ def run_evaluation(
             )
         write_results(output, rows, curves)
         save_evaluation_sheet(output / "sheet.png", fitting, read_faces(packs[0], split))
-    return table(rows)
+    return [table(rows), *([native_size_table(curves)] if curves else [])]
+
+
+def native_size_table(curves: Mapping[str, NativeSizeCurve]) -> Table:
+    """Gain over bicubic by native size, and from which size to which one it is worth having."""
+    sizes = next(iter(curves.values())).native_size
+    shown = Table("gain in dB at native px", *(f"{size:g}" for size in sizes), "useful")
+    for name, curve in curves.items():
+        useful = curve.useful_range()
+        where = f"{useful[0]:.0f} to {useful[1]:.0f} px" if useful else "nowhere"
+        shown.add_row(name, *(f"{gain:+.1f}" for gain in curve.gain_db), where)
+    return shown

@@ -103,7 +103,7 @@ def folder_pictures(folder: Path, *, identity: str, val_share: float, test_share
 
 def _share(identity: str) -> float:
     """A number in [0, 1) that depends on the identity alone."""
-    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(identity.encode(errors="surrogateescape")).digest()[:8], "big") / 2**64
 
 
 def split_conflicts(pictures: Sequence[Picture]) -> list[Picture]:

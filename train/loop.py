@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from ..runtime.errors import CheckpointError, TrainingDivergedError, UsageError
+from ..runtime.errors import CheckpointError, TrainingDivergedError, TrainingStoppedError, UsageError
 from ..runtime.files import atomic_path, require_writable
+from .interrupt import watch_interrupts
 from .muon import Muon
 from .state import LoopState, load_state, save_state
 
@@ -46,13 +47,14 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
-            raise UsageError("got both or neither of --minutes and --steps, expected one of them")
+            got = "neither" if self.steps is None else "both"
+            raise UsageError(f"got {got} of --minutes and --steps, expected one of them")
         for flag, value in (
             ("--minutes", self.minutes),
             ("--steps", self.steps),
             ("--lr", self.learning_rate),
         ):
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{flag}: got {value}, expected a number above 0")
         if self.seed < 0:
             raise UsageError(f"--seed: got {self.seed}, expected 0 or more")
@@ -102,6 +104,7 @@ def train(
 
     Raises:
         TrainingDivergedError: the loss is not finite; the last checkpoint stays.
+        TrainingStoppedError: Ctrl-C; the step was finished and saved.
         CheckpointError: `folder` holds another run, or a run and `resume` is not asked for.
     """
     console = console or Console(stderr=True)
@@ -122,7 +125,7 @@ def train(
     next_report = state.seconds + min(interval, 30)
     losses: list[float] = []
     last = time.perf_counter()
-    with Progress(*_columns(), console=console) as progress:
+    with Progress(*_columns(), console=console) as progress, watch_interrupts() as interrupt:
         task = progress.add_task("training", total=1.0)
         while (share := config.share_done(state.step, state.seconds)) < 1:
             set_rate(optimizers, config.rate(state.step, share))
@@ -147,13 +150,15 @@ def train(
             _show(progress, task, config, state, losses)
             finished = config.share_done(state.step, state.seconds) >= 1
             due = state.step % max(1, config.steps // 10) == 0 if config.steps else state.seconds >= next_report
-            if due or finished:
+            if due or finished or interrupt.requested:
                 figures = {"loss": sum(losses) / len(losses), **observe(averaged, state)}
                 log_row(folder / LOG_FILE, state, figures)
                 save_state(folder / STATE_FILE, network, averaged, optimizers, identity, state)
                 console.print(f"step {state.step:>7} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
                 losses.clear()
                 next_report = state.seconds + interval
+            if interrupt.requested and not finished:
+                raise TrainingStoppedError(f"stopped and saved at step {state.step}; go on with --resume")
     return averaged
 
 

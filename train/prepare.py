@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ from rich.text import Text
 from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
 from ..runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
-from ..runtime.files import write_text
+from ..runtime.files import require_writable, write_text
 from ..runtime.geometry import (
     Transform,
     compose,
@@ -74,6 +74,10 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         framing(self.framing)
+        if self.output.suffix != ".safetensors":
+            raise UsageError(f"--output: got {self.output}, expected a name that ends in .safetensors")
+        if not self.source.strip() or not self.licence.strip():
+            raise UsageError("--source, --licence: got an empty text, expected what the pictures are and their licence")
         if self.size < 16 or self.size % 16:
             raise UsageError(f"--size: got {self.size}, expected a multiple of 16, such as 128")
         if self.copies < 1:
@@ -100,6 +104,7 @@ def prepare(config: PrepareConfig, console: Console) -> Report:
     if config.output.exists():
         raise OutputError(f"{config.output}: exists already; choose another --output or remove it")
     pictures = find_pictures(config)
+    require_writable(config.output.parent)
     skipped = {picture.name: "its identity is held out in another split" for picture in split_conflicts(pictures)}
     pictures = [picture for picture in pictures if picture.name not in skipped]
     crops: dict[str, list[RgbImage]] = {}
@@ -112,6 +117,7 @@ def prepare(config: PrepareConfig, console: Console) -> Report:
             else:
                 crops[picture.name] = result
     if not crops:
+        write_report(config, dict.fromkeys(SPLITS, 0), skipped)
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped.values()).most_common(3))
         raise InputError(f"{config.input}: no face could be prepared from {len(pictures)} pictures: {reasons}")
     # Held-out faces come first: of two copies the one in training goes.
@@ -120,12 +126,15 @@ def prepare(config: PrepareConfig, console: Console) -> Report:
     for copy, original in duplicates.items():
         skipped[order[copy].name] = f"duplicate of {order[original].name}"
     pack = pack_faces([p for p in pictures if p.name in crops and p.name not in skipped], crops, config)
-    write_text(
-        config.output.with_suffix(".report.json"),
-        json.dumps({"faces": {split: pack.count(split) for split in SPLITS}, "skipped": skipped}, indent=1) + "\n",
-    )
+    write_report(config, {split: pack.count(split) for split in SPLITS}, skipped)
     console.print(summary(pack, skipped))
     return Report(pack, skipped)
+
+
+def write_report(config: PrepareConfig, faces: Mapping[str, int], skipped: Mapping[str, str]) -> None:
+    """How many faces each split has, and why each other picture has none."""
+    report = {"faces": faces, "skipped": skipped}
+    write_text(config.output.with_suffix(".report.json"), json.dumps(report, indent=1) + "\n")
 
 
 class RateColumn(ProgressColumn):
@@ -166,7 +175,7 @@ def crop_one(picture: Picture, config: PrepareConfig) -> list[RgbImage] | str:
         else:
             crop_from_image = align(image, config)
             first = warp(image, crop_from_image, size_wh)
-        jitter = np.random.default_rng([config.seed, *picture.name.encode()])
+        jitter = np.random.default_rng([config.seed, *picture.name.encode(errors="surrogateescape")])
         copies = config.copies if picture.split == "train" else 1
         others = [warp(image, shaken(crop_from_image, config.size, jitter), size_wh) for _ in range(copies - 1)]
         return [first, *others]
@@ -196,7 +205,7 @@ def align(image: RgbImage, config: PrepareConfig) -> Transform:
     crop_from_image = crop_from_landmarks(face.landmarks, config.framing, config.size)
     native = native_size(crop_from_image, config.size)
     if native * config.max_upscale < config.size:
-        raise GeometryError(f"face too small: its crop has fewer than 1/{config.max_upscale} of the pixels asked for")
+        raise GeometryError(f"face too small: its crop has fewer than {config.size / config.max_upscale:.0f} px")
     if outside_share(crop_from_image, config.size, image) > config.max_outside:
         raise GeometryError("face at the border: too much of its crop lies outside the picture")
     return crop_from_image

@@ -59,7 +59,10 @@ def load_state(
     saved = json.loads(header["identity"])
     if changed := [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]:
         key = changed[0]
-        raise CheckpointError(f"{path}: resumed with {key} = {identity.get(key)!r}, but it was {saved.get(key)!r}")
+        raise CheckpointError(
+            f"{path}: resumed with {key} = {identity.get(key)!r}, but it was {saved.get(key)!r}; "
+            "repeat its settings or choose another --output"
+        )
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

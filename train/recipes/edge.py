@@ -54,8 +54,8 @@ class EdgeRecipe:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"--batch: got {self.batch}, expected at least 1")
-        if self.native_span < 1:
-            raise UsageError(f"--native-span: got {self.native_span}, expected 1 (exact) or more, such as 1.5")
+        if not 1 <= self.native_span <= 4:
+            raise UsageError(f"--native-span: got {self.native_span}, expected 1 (exact) to 4, such as 1.5")
         if self.loss not in LOSSES:
             raise UsageError(f"--loss: got {self.loss!r}, expected one of {', '.join(LOSSES)}")
 
@@ -69,6 +69,8 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     low = shrink_from_native(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed)
     batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
     validation = Validation(recipe, packs, batches.batch)
+    if console and batches.batch < recipe.batch:
+        console.print(f"a batch is {batches.batch} faces, not {recipe.batch}: there are no more")
 
     def loss_of(network: nn.Module, step: int) -> Tensor:
         low, high = batches(step)
