@@ -37,12 +37,13 @@ def onnx(checkpoint: Path, output: Path, pack: Path | None) -> None:
     from ..train.networks.edge import EdgeConfig
     from ..train.pack import open_pack
     from .to_onnx import compare, require_parity, to_onnx
-    from .write_bundle import parity_data, require_fitting
+    from .write_bundle import network_name, parity_data, require_fitting
 
     if output.exists():
         raise OutputError(f"{output}: exists already; choose another --output or remove it")
     require_writable(output.parent)
     loaded = load_checkpoint(checkpoint)
+    network_name(loaded)  # refuses what is not deployed, ahead of anything slow
     packs = [open_pack(pack)] if pack else []
     require_fitting(packs, [loaded])
     model = to_onnx(loaded)

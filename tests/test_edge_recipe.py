@@ -83,11 +83,9 @@ def test_a_run_leaves_a_checkpoint_a_log_and_pictures(pack: Path, tmp_path: Path
     assert training["validation"]["protocol"] == "sparnet"
 
 
-def test_a_run_killed_with_signal_9_resumes_to_the_same_bits(pack: Path, tmp_path: Path) -> None:
-    steps = 30
-    whole = load_file(run(recipe(pack, tmp_path / "whole", steps)))
-    killed = tmp_path / "killed"
-    command = [
+def command(pack: Path, output: Path, steps: int) -> list[str]:
+    """The run of `recipe` as a program of its own."""
+    program = [
         sys.executable,
         "-c",
         "from fsr.train.cli import main; main()",
@@ -95,11 +93,34 @@ def test_a_run_killed_with_signal_9_resumes_to_the_same_bits(pack: Path, tmp_pat
         "-p",
         str(pack),
         "-o",
-        str(killed),
+        str(output),
     ]
-    command += ["--tier", "S", "--input-size", "16", "--scale", "8", "--steps", str(steps), "--batch", "4"]
-    command += ["--precision", "fp32", "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    program += ["--tier", "S", "--input-size", "16", "--scale", "8", "--steps", str(steps), "--batch", "4"]
+    return [*program, "--precision", "fp32", "--threads", "1"]
+
+
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_bits(pack: Path, tmp_path: Path) -> None:
+    steps = 30
+    whole = load_file(run(recipe(pack, tmp_path / "whole", steps)))
+    stopped = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command(pack, stopped, steps), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (stopped / "log.csv").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "error: stopped and saved at step" in said and "--resume" in said and "Traceback" not in said
+    resumed = load_file(run(recipe(pack, stopped, steps, resume=True)))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_run_killed_with_signal_9_resumes_to_the_same_bits(pack: Path, tmp_path: Path) -> None:
+    steps = 30
+    whole = load_file(run(recipe(pack, tmp_path / "whole", steps)))
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(command(pack, killed, steps), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (killed / "state.safetensors").exists() and process.poll() is None:
         time.sleep(0.005)
     process.kill()

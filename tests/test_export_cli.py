@@ -161,14 +161,15 @@ def test_onnx_compares_on_the_parity_set_and_fitting_packs(checkpoint: Path, tmp
 
 @pytest.mark.usefixtures("no_export")
 @pytest.mark.parametrize(("framing", "size"), [("celeba178", 128), ("runtime", 256)])
-def test_a_pack_of_another_framing_or_size_is_not_used(
-    framing: str, size: int, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_pack_that_fits_no_checkpoint_is_refused(framing: str, size: int, checkpoint: Path, tmp_path: Path) -> None:
     other = write_portrait_pack(tmp_path / "other.safetensors", framing, size).path
-    result = run("onnx", checkpoint, tmp_path / "out", "-p", other)
-    assert result.exit_code == 0, result.output
-    assert result.output.startswith("parity set: ")
-    assert SOURCE not in result.output
+    for result in (
+        run("onnx", checkpoint, tmp_path / "out", "-p", other),
+        run("bundle", checkpoint, tmp_path / "out", "--name", "x", "--licence", "y", "-p", other),
+    ):
+        assert result.exit_code == 2
+        assert f"got {framing} framing, {size} px, expected runtime framing, 128 px" in result.output
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("missing", ["--name", "--licence"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from test_to_onnx import changed
-from tiny_models import LICENCE, SOURCE, TRAINING, exported_before, saved, tiny_checkpoint, write_portrait_pack
+from tiny_models import LICENCE, SOURCE, TRAINING, exported_before, saved, tiny_checkpoint
 
 from fsr.export.native_ranges import NativeRange, native_ranges
 from fsr.export.write_bundle import BundleConfig, write_bundle
@@ -156,10 +156,9 @@ def config_of(folder: Path, *shapes: tuple[int, int]) -> BundleConfig:
 QUIET = Console(quiet=True)
 
 
-def test_without_a_fitting_pack_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_pack_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsr.export.write_bundle.to_onnx", exported_before)
-    other = write_portrait_pack(tmp_path / "celeba.safetensors", framing="celeba178").path
-    made = write_bundle(replace(config_of(tmp_path, (16, 8)), packs=[other]), QUIET)
+    made = write_bundle(config_of(tmp_path, (16, 8)), QUIET)
     (model,) = made.manifest.models
     assert model.quality == []
     assert (model.native_from, model.native_to, model.native_measured) == (0, 128, False)
