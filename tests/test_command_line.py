@@ -63,7 +63,7 @@ def test_an_error_of_ours_is_one_sentence_and_its_exit_code(
     result = CliRunner().invoke(make(kind("a.png: got 3, expected 4; choose another")), arguments)
     assert result.stderr == "error: a.png: got 3, expected 4; choose another\n"
     assert result.stdout == "started\n"
-    assert result.exit_code == (3 if kind is errors.ParityError else 2)
+    assert result.exit_code == {errors.ParityError: 3, errors.TrainingStoppedError: 130}.get(kind, 2)
 
 
 def test_the_list_of_errors_is_not_empty() -> None:
