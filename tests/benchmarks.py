@@ -39,7 +39,7 @@ from fsr.train.restore import restore
 
 YUNET = os.environ.get("FSR_YUNET")
 SIZE = 128
-MATMUL = 512
+MATMUL = 1024
 """Side of the square float32 matrices whose product stands for the peak of this processor; larger ones take longer than
 a busy machine leaves a program alone, and look half as fast."""
 
@@ -118,13 +118,13 @@ def prepare(rounds: int) -> Table:
     columns = ("pictures", "fsr ms/face", "OpenCV ms/face", "OpenCV / fsr", "fsr faces/s", "OpenCV faces/s")
     table = Table(*columns, title="prepare: train.prepare, OpenCV alone")
     with tempfile.TemporaryDirectory() as folder:
-        celeba, large, out = (Path(folder, name) for name in ("celeba", "large", "out"))
+        celeba, large, out = (Path(folder, name) for name in ("celeba", "large", "out.safetensors"))
         for index in range(24):
             save(celeba / f"{index + 1:06d}_{index}.jpg", portrait(index))
         for index, picture in enumerate(portraits()):
             save(large / f"{index}.jpg", picture)
-        published = PrepareConfig(celeba, out, "", "", layout="celeba", framing="celeba178", size=SIZE)
-        aligned = PrepareConfig(large, out, "", "", framing="runtime", size=SIZE)
+        published = PrepareConfig(celeba, out, "portraits", "none", layout="celeba", framing="celeba178", size=SIZE)
+        aligned = PrepareConfig(large, out, "portraits", "none", framing="runtime", size=SIZE)
         for what, config, naive in (
             ("178x218, cut and resized", published, cut_by_opencv),
             ("512 px wide, detected and aligned", aligned, align_by_opencv),
