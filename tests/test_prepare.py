@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,3 +241,14 @@ def test_the_crop_of_a_face_is_upright_and_in_colour(tmp_path: Path) -> None:
 
     assert np.abs(centre(crop) - centre(shaken)).max() < 12
     assert np.abs(centre(crop)[::-1] - centre(shaken)).max() > 24
+
+
+def test_celebas_held_out_splits_stay_whole_and_copies_leave_training(tmp_path: Path) -> None:
+    names = ["000001_1.png", "000002_2.png", "162771_3.png", "182638_4.png"]
+    save_portraits(tmp_path / "in", names)
+    for copy, original in (("000003_5.png", names[3]), ("182639_6.png", names[3]), ("000004_7.png", names[0])):
+        shutil.copy(tmp_path / "in" / original, tmp_path / "in" / copy)
+    report = run(config(tmp_path, layout="celeba", framing="celeba178"))
+    assert {face.name for face in report.pack.faces["test"]} == {"182638_4.png", "182639_6.png"}
+    assert {face.name for face in report.pack.faces["train"]} == {"000001_1.png", "000002_2.png"}
+    assert report.skipped.keys() == {"000003_5.png", "000004_7.png"}
