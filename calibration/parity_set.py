@@ -60,7 +60,7 @@ def parity_faces(framing: str, input_size: int, output_size: int, count: int = C
 
     The high-resolution ones depend on framing, output size, count and seed alone.
     """
-    detector = Detector(default_detector())
+    detector = Detector.open(default_detector())
     sources = []
     for portrait in portraits():
         if (face := largest(detector(portrait))) is None:

@@ -37,6 +37,26 @@ def measure_native_sizes(
     return curves
 
 
+def ranges_by_tier(
+    contestants: Sequence[Contestant], tiers: Mapping[str, str], curves: Mapping[int, Mapping[str, NativeSizeCurve]]
+) -> dict[str, NativeRange]:
+    """`native_ranges` of each tier by itself: a program runs one tier, whose models share all sizes among them.
+
+    tiers: by the contestant's name.
+    """
+    ranges: dict[str, NativeRange] = {}
+    for tier in dict.fromkeys(tiers.values()):
+        mine = [c for c in contestants if tiers[c.name] == tier]
+        names = {c.name for c in mine}
+        own = {
+            size: {name: curve for name, curve in by_name.items() if name in names}
+            for size, by_name in curves.items()
+            if names & by_name.keys()
+        }
+        ranges |= native_ranges(mine, own)
+    return ranges
+
+
 def native_ranges(
     contestants: Sequence[Contestant], curves: Mapping[int, Mapping[str, NativeSizeCurve]]
 ) -> dict[str, NativeRange]:

@@ -14,7 +14,7 @@ import onnxsim
 import torch
 from torch import Tensor, nn
 
-from ..runtime.engines import OnnxRuntimeEngine
+from ..runtime.engines import open_engine
 from ..runtime.errors import CheckpointError, ParityError
 from ..runtime.pixels import RgbBatch
 from ..train.checkpoint import Checkpoint
@@ -131,7 +131,7 @@ def compare(checkpoint: Checkpoint, model: bytes, low: RgbBatch, batch: int = 50
     """ONNX Runtime against PyTorch in float32 on low-resolution faces, uint8 (N, h, h, 3) RGB."""
     network = checkpoint.build()
     largest, total = 0, 0.0
-    with OnnxRuntimeEngine(model) as engine:
+    with open_engine("onnxruntime", model) as engine:
         for start in range(0, len(low), batch):
             faces = low[start : start + batch]
             apart = np.abs(engine(faces).astype(np.int16) - restore(network, faces))

@@ -43,7 +43,7 @@ from ..train.pack import PackInfo, open_pack
 from ..train.restore import restore
 from .card import write_card
 from .detector import YUNET_SOURCE, fetch_yunet, make_detector
-from .native_ranges import measure_native_sizes, native_ranges
+from .native_ranges import measure_native_sizes, ranges_by_tier
 from .to_onnx import compare, require_parity, to_onnx
 
 TILE_COLUMNS = 8
@@ -99,7 +99,8 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         console.print("measuring quality and native sizes")
         contestants = open_contestants(folder)
         curves = measure_native_sizes(contestants, packs)
-        ranges = native_ranges(contestants, curves)
+        tiers = {c.name: model.tier for c, model in zip(contestants, models, strict=True)}
+        ranges = ranges_by_tier(contestants, tiers, curves)
         models = [
             replace(model, quality=quality_of(contestant, packs), **asdict(ranges[contestant.name]))
             for model, contestant in zip(models, contestants, strict=True)
@@ -156,6 +157,7 @@ def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[P
         name=name,
         task="face-super-resolution",
         network=checkpoint.network,
+        tier=network.tier,
         scale=network.scale,
         input_size=network.input_size,
         output_size=network.output_size,

@@ -1,4 +1,4 @@
-"""From a picture to restored faces, without torch.
+"""From a picture to the same picture with its faces restored, without torch.
 
 `Restorer.open()(frame)` restores the faces of a uint8 (H, W, 3) RGB frame; see `pipeline`.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .pipeline import RestoredFace, Restorer
+    from .options import RestoreOptions
+    from .pipeline import RestoredFace, RestoredFrame, Restorer
 
-__all__ = ["RestoredFace", "Restorer"]
+__all__ = ["RestoreOptions", "RestoredFace", "RestoredFrame", "Restorer"]
 
 
 def __getattr__(name: str) -> object:

@@ -85,6 +85,8 @@ class ModelEntry:
     task: str
     """`face-super-resolution`."""
     network: str
+    tier: str
+    """`S`, `M` or `L`: how much arithmetic it takes; one tier serves all native sizes together."""
     scale: int
     input_size: int
     """Side of the square crops it takes, in pixels."""

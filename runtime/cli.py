@@ -1,94 +1,95 @@
-"""fsr-run: restore the faces of pictures."""
+"""fsr-run: restore the faces of pictures, videos and cameras."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-import numpy as np
 
-from .command_line import Command
+from .help_sections import SectionedCommand
 
-if TYPE_CHECKING:
-    from .pipeline import RestoredFace
+ENGINES = ("auto", "onnxruntime", "onnxruntime-cuda", "openvino")
+"""`engines.OPENERS` knows the same; spelt out here since --help must not load it."""
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+TIERS = ("S", "M", "L")
+
+SECTIONS = {
+    "From and to": ["input", "camera", "output", "compare", "resume"],
+    "Restoration": ["scale", "min_face", "max_faces", "only_center", "strength"],
+    "Models and engine": ["bundle", "tier", "engine", "precision", "workers"],
+    "This machine": ["doctor", "bench", "naive"],
+}
+
+FolderPath = click.Path(path_type=Path)
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("-i", "--input", type=click.Path(path_type=Path), required=True, help="Folder of pictures.")
+@click.command(
+    cls=SectionedCommand,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "-i", "--input", metavar="SOURCE", help="Folder of pictures, one picture, one video, or a camera by number."
+)
+@click.option("--camera", type=int, metavar="N", help="USB camera by number, 0 for the first: the same as --input N.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    default=Path("fsr-out"),
-    show_default=True,
-    help="Folder for the restored faces.",
+    type=FolderPath,
+    help="Folder for the results, by default fsr-out; for a video or camera also a file name such as out.mp4. "
+    "A camera without --output is shown in a window where there is a display.",
+)  # fmt: skip
+@click.option("--compare", is_flag=True, help="Write bicubic and restored side by side too; show a camera so.")
+@click.option("--resume", is_flag=True, help="Go on with a folder where an earlier run was stopped or killed.")
+@click.option("--scale", default=2, show_default=True, help="Enlarge the whole picture 1 to 8 times.")
+@click.option("--min-face", default=16.0, show_default=True, help="Width in pixels of the smallest face; 12 works.")
+@click.option("--max-faces", type=int, help="Restore at most this many faces of a picture, the largest.")
+@click.option("--only-center", is_flag=True, help="Restore only the face nearest to the middle.")
+@click.option("--strength", default=1.0, show_default=True, help="Share of the restored face in the result, 0 to 1.")
+@click.option("--bundle", type=FolderPath, help="Models to use instead of those in the package.")
+@click.option(
+    "--tier", type=click.Choice(TIERS), help="Size of the models: S is fastest, L best. [default: the best there is]"
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to use instead of the one in the package.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="auto says what it took and why."
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option("--workers", type=int, help="Pictures or frames worked on at once. [default: one a core]")
+@click.option("--doctor", is_flag=True, help="Say what works on this machine, and how to install what does not.")
+@click.option(
+    "--bench", is_flag=True, help="Measure speed and memory on this machine; --output FILE keeps the figures as JSON."
+)
+@click.option(
+    "--naive",
+    is_flag=True,
+    help="With --bench: time the obvious chain (OpenCV, torch) in the same run; needs fsr-edge[export].",
+)
+@click.option("--json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--quiet", is_flag=True, help="Say nothing but failures and where the results are.")
 @click.version_option(package_name="fsr-edge")
-def main(input: Path, output: Path, bundle: Path | None) -> None:
-    """Find, align and super-resolve the faces of every picture in a folder.
+def main(**given: Any) -> None:
+    """Find the small faces in pictures, videos or a camera's view and restore their detail.
 
-    For each face, OUTPUT receives NAME.N.png (the restored crop) and NAME.N.compare.png (bicubic | restored), where
-    NAME is the whole name of the picture: a.jpg and a.png are two pictures.
-    Exit code 1: some pictures could not be read; they are named, the others are done.
+    OUTPUT receives restored/ with every picture enlarged and its faces restored, faces/ with each face alone, and
+    results.jsonl with what became of every face and why. Faces that would not gain are left as they are.
 
     \b
-    fsr-run --input examples
+    fsr-run --input photos                         every picture of a folder, into fsr-out
+    fsr-run --input photos --output out --resume   go on after a kill
+    fsr-run --input old.jpg --scale 4 --compare    one picture, beside plain enlargement
+    fsr-run --input film.mp4 --output film-2x.mp4  a video with its sound
+    fsr-run --camera 0                             live
+    fsr-run --doctor                               what works here
+
+    Exit codes: 0 done; 1 some inputs failed, each named, the others done; 2 wrong usage or a missing part;
+    130 stopped by Ctrl-C, what was done is kept.
     """
-    from rich.console import Console
+    from .request import Request
+    from .run import run
 
-    from .errors import InputError
-    from .files import require_writable
-    from .media.images import find_images, read_image
-    from .pipeline import Restorer
-
-    console = Console(stderr=True)
-    # Names of files are no markup: "[old] a.jpg" would lose its bracket.
-    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    # What an earlier run wrote below the input is no input.
-    pictures = [path for path in find_images(input) if output.resolve() not in path.resolve().parents]
-    failed, restored = 0, 0
-    with Restorer.open(bundle) as restorer:
-        require_writable(output)
-        for picture in pictures:
-            try:
-                frame = read_image(picture)
-            except InputError as error:
-                failed += 1
-                say(str(error), style="red")
-                continue
-            faces = restorer(frame)
-            target = output / picture.relative_to(input)
-            for number, face in enumerate(faces):
-                say(
-                    f"{picture.relative_to(input)}: face {number}, {face.native_size:.0f} px crop: {face.decision}"
-                    + (f" by {face.model}" if face.model else "")
-                )
-                restored += _write(target.with_name(f"{target.name}.{number}.png"), face)
-            if not faces:
-                say(f"{picture.relative_to(input)}: no face found")
-    say(f"{restored} faces of {len(pictures) - failed} pictures restored")
-    if restored:
-        click.echo(output)
-    else:
-        with suppress(OSError):  # what an earlier run left there stays
-            output.rmdir()
-    if failed:
-        sys.exit(1)
-
-
-def _write(path: Path, face: RestoredFace) -> bool:
-    """Write the restored crop and its comparison; False if the face was left as it is."""
-    from .geometry import resize
-    from .media.images import write_image
-
-    if face.low is None or face.restored is None:
-        return False
-    size = face.restored.shape[0]
-    write_image(path, face.restored)
-    write_image(path.with_suffix(".compare.png"), np.hstack([resize(face.low, (size, size)), face.restored]))
-    return True
+    try:
+        sys.exit(run(Request(**given)))
+    except KeyboardInterrupt:  # before or after the run itself, which has nothing to finish then
+        sys.exit(130)

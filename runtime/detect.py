@@ -14,16 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from . import geometry
-from .engines.onnx_runtime import open_session
-from .errors import BundleError, UsageError
-from .pixels import RgbImage, check_rgb
+from .engines import Network, open_network
+from .errors import BundleError
+from .pixels import RgbBatch, RgbImage, check_rgb
 
 STRIDES = (8, 16, 32)
 """Pixels of a cell on the network's three levels; a frame is padded to a multiple of the last."""
@@ -48,6 +48,11 @@ class Face:
         x0, y0, x1, y1 = self.box_xyxy.tolist()
         return (x1 - x0) * (y1 - y0)
 
+    @property
+    def centre(self) -> NDArray[np.float32]:
+        """(2,): x and y of the middle of the box."""
+        return np.asarray((self.box_xyxy[:2] + self.box_xyxy[2:]) / 2, np.float32)
+
 
 def largest(faces: Sequence[Face]) -> Face | None:
     """The face with the largest box; the first of equals, None of none."""
@@ -55,31 +60,49 @@ def largest(faces: Sequence[Face]) -> Face | None:
 
 
 class Detector:
-    """YuNet on the CPU: `detector(frame)` returns the faces of a frame, best score first."""
+    """YuNet: `detector(frame)` returns the faces of a frame, best score first."""
 
     def __init__(
         self,
-        model: Path | bytes,
+        network: Network,
         *,
         score_threshold: float = 0.6,
         max_iou: float = 0.3,
         top_k: int = 5000,
-        threads: int = 1,
     ) -> None:
-        """Open the detector of a bundle.
+        """Detect with `network`; threads may share the detector.
 
         score_threshold: faces below it are dropped. max_iou: of two faces whose boxes overlap more, the worse
         is dropped. top_k: candidates considered at most, the best ones.
 
         Raises:
-            EngineUnavailableError: ONNX Runtime is missing or cannot read the model.
-            BundleError: the model is not a detector of this program.
+            BundleError: the network is not a detector of this program.
         """
         self.score_threshold = score_threshold
         self.max_iou = max_iou
         self.top_k = top_k
-        self._session = open_session(model, threads)
-        _check_detector(self._session)
+        self._network = network
+        _check_detector(network)
+
+    @classmethod
+    def open(
+        cls,
+        model: Path | bytes,
+        engine: str = "onnxruntime",
+        *,
+        precision: str = "fp32",
+        score_threshold: float = 0.6,
+        max_iou: float = 0.3,
+        top_k: int = 5000,
+    ) -> Self:
+        """Open the detector of a bundle with the engine of that name; for the rest see the constructor.
+
+        Raises:
+            EngineUnavailableError: the engine is missing or cannot read the model.
+            BundleError: the model is not a detector of this program.
+        """
+        network = open_network(engine, model, precision)
+        return cls(network, score_threshold=score_threshold, max_iou=max_iou, top_k=top_k)
 
     def __call__(self, frame: RgbImage) -> list[Face]:
         """Find the faces of a frame of any size.
@@ -87,26 +110,21 @@ class Detector:
         Raises:
             TypeError: `frame` is not uint8 (H, W, 3).
         """
-        return [_placed(face, 1) for face in self._find(check_rgb(frame, "frame"))]
+        (faces,) = self.in_batch(_pad(check_rgb(frame, "frame"))[None])
+        return faces
 
-    def detect_upsampled(self, frame: RgbImage, factor: int) -> list[Face]:
-        """Find faces in the frame enlarged `factor` times; results are in pixels of `frame`.
+    def in_batch(self, frames: RgbBatch) -> list[list[Face]]:
+        """Find the faces of each of several frames of one size, whose sides are multiples of 32 pixels.
 
-        Reaches faces of 10 to 16 px, which YuNet misses or misplaces at their own size; costs factor^2 times
-        as much.
+        frames: uint8 (N, H, W, 3) RGB.
         """
-        if factor < 1:
-            raise UsageError(f"got an upsampling factor of {factor}, expected 1 or more")
-        height, width = check_rgb(frame, "frame").shape[:2]
-        enlarged = geometry.resize(frame, (width * factor, height * factor))
-        return [_placed(face, 1 / factor) for face in self._find(enlarged)]
-
-    def _find(self, frame: RgbImage) -> list[Face]:
-        """Faces in YuNet's own coordinates, counted from the picture's edge."""
-        padded = _pad(frame)
-        outputs = self._session.run(HEADS, {"image": padded[None]})
-        heads = {name: output[0] for name, output in zip(HEADS, outputs, strict=True)}
-        return self._best(_decode(heads, padded.shape[1], self.score_threshold))
+        outputs = self._network(frames)
+        results = []
+        for index in range(len(frames)):
+            heads = {name: output[index] for name, output in outputs.items()}
+            best = self._best(_decode(heads, frames.shape[2], self.score_threshold))
+            results.append([_placed(face) for face in best])
+        return results
 
     def _best(self, candidates: _Candidates) -> list[Face]:
         """Non-maximum suppression over the `top_k` best."""
@@ -162,17 +180,15 @@ def _pad(frame: RgbImage) -> RgbImage:
     return np.asarray(cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0), np.uint8)
 
 
-def _placed(face: Face, scale: float) -> Face:
-    """Scale about the picture's edge, then count from the first pixel's centre."""
-    factor, half = np.float32(scale), np.float32(0.5)
-    return Face(face.box_xyxy * factor - half, face.landmarks * factor - half, face.score)
+def _placed(face: Face) -> Face:
+    """Count from the first pixel's centre in place of the picture's edge."""
+    half = np.float32(0.5)
+    return Face(face.box_xyxy - half, face.landmarks - half, face.score)
 
 
-def _check_detector(session: Any) -> None:
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    got = {f"{i.name} {i.type}": i.shape for i in inputs}
-    if list(got) != ["image tensor(uint8)"] or {o.name for o in outputs} != set(HEADS):
+def _check_detector(network: Network) -> None:
+    if network.input_shape[1:] != (None, None, 3) or set(network.outputs) != set(HEADS):
         raise BundleError(
-            f"got a model that takes {got} and returns {[o.name for o in outputs]}, expected a detector "
-            "made by fsr-export bundle: image uint8 (N, H, W, 3) and YuNet's 12 heads"
+            f"got a model that takes {network.input_shape} and returns {', '.join(network.outputs)}, expected a "
+            "detector made by fsr-export bundle: uint8 (N, H, W, 3) of any size and YuNet's 12 heads"
         )

@@ -24,7 +24,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # some writers make private files
+        temporary.chmod(0o666 & ~UMASK)  # some writers make private files
         temporary.replace(final)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -82,3 +82,7 @@ def _umask() -> int:
     current = os.umask(0)  # it can only be read by setting it
     os.umask(current)
     return current
+
+
+UMASK = _umask()
+"""Read once, while there is one thread: between the two calls a file of another thread would be open to all."""

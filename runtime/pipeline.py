@@ -1,99 +1,133 @@
-"""A frame, from pixels to restored faces: detect -> align -> super-resolve.
+"""A frame, from pixels to pixels: detect -> align -> super-resolve -> enlarge -> paste.
 
 ```python
 with Restorer.open() as restorer:
-    for face in restorer(frame):  # uint8 (H, W, 3) RGB
-        face.restored
+    result = restorer(frame)  # uint8 (H, W, 3) RGB
+    result.image  # the frame at twice its size, its faces restored
+    result.faces  # what became of each
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import cv2
 import numpy as np
 from typing_extensions import Self
 
-from .bundle import FileEntry, ModelEntry, default_folder, open_bundle
-from .detect import Detector, Face
-from .engines import Engine, open_engine
+from .align import RESTORED, RestoredFace, align
+from .bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
+from .detect import Detector
+from .engines import Engine, choose_engine, open_engine
 from .errors import BundleError, EngineUnavailableError
-from .geometry import Transform, crop_from_landmarks, native_size, warp
+from .geometry import compose, invert, scaling
+from .options import RestoreOptions
+from .paste import paste
 from .pixels import RgbImage
+from .search import FaceSearch, FoundFace
+from .superresolve import super_resolve
+from .timing import Stopwatch
 
-SMALL_FRAME = 640
-"""A frame whose longer side is below this is searched at twice its size, where faces of 10 to 20 px are found."""
+__all__ = ["RESTORED", "RestoreOptions", "RestoredFace", "RestoredFrame", "Restorer"]
 
 
 @dataclass(frozen=True, eq=False)
-class RestoredFace:
-    """One face of a frame and what became of it."""
+class RestoredFrame:
+    """A frame whose faces were restored."""
 
-    face: Face
-    native_size: float
-    """Side in frame pixels of the square that the aligned crop was taken from."""
-    decision: str
-    """`restored`, or why the face was left as it is."""
-    model: str | None = None
-    crop_from_frame: Transform | None = None
-    """Aligned low-resolution crop from frame."""
-    low: RgbImage | None = None
-    """The model's input, uint8 (h, h, 3) RGB."""
-    restored: RgbImage | None = None
-    """The model's output, uint8 (H, H, 3) RGB."""
+    image: RgbImage
+    """uint8 (scale H, scale W, 3) RGB."""
+    faces: list[RestoredFace]
+    """Best detection first."""
+    milliseconds: dict[str, float]
+    """By stage, in the order of the chain."""
 
 
 class Restorer:
-    """Restores the faces of frames with the models of one bundle; a context manager that frees its engines."""
+    """Restores the faces of frames with the models of one bundle; a context manager that frees its engines.
 
-    def __init__(self, detector: Detector, engines: Sequence[tuple[ModelEntry, Engine]]) -> None:
-        self._detector = detector
-        self._engines = engines
+    It may be called from several threads at once: each call works on its own frame.
+    """
+
+    def __init__(
+        self,
+        search: Callable[[RgbImage], Sequence[FoundFace]],
+        engines: Sequence[tuple[ModelEntry, Engine]],
+        options: RestoreOptions | None = None,
+        description: str = "",
+    ) -> None:
+        self.options = options or RestoreOptions()
+        self.description = description
+        """Engine, device, precision and tier, and why they were chosen."""
+        self._search = search
+        self._models = [model for model, _ in engines]
+        self._engines: Mapping[str, Engine] = {model.name: engine for model, engine in engines}
         self._stack = ExitStack()
 
     @classmethod
-    def open(cls, bundle: Path | None = None, *, engine: str = "onnxruntime", precision: str = "fp32") -> Self:
+    def open(
+        cls,
+        bundle: Path | None = None,
+        *,
+        engine: str = "auto",
+        precision: str = "auto",
+        tier: str | None = None,
+        options: RestoreOptions | None = None,
+    ) -> Self:
         """Open a bundle's detector and models; the default bundle comes with the package.
+
+        engine: a key of `engines.OPENERS`, or `auto`. precision: `fp32`, or `auto`. tier: `S`, `M` or `L`; None takes
+        the best one in the bundle.
 
         Raises:
             BundleError: the bundle is damaged or newer than this program.
             EngineUnavailableError: the engine is not here, or a model is not in the bundle in that precision.
         """
         opened = open_bundle(bundle or default_folder())
-        manifest = opened.manifest
-        if not manifest.models:
-            raise BundleError(f"{opened.folder}: holds no super-resolution model, expected at least one")
+        models = models_of_tier(opened, tier)
+        choice = choose_engine(engine)
+        exact = "fp32" if precision == "auto" else precision
+        options = options or RestoreOptions()
         with ExitStack() as stack:  # what was opened is closed if a later model cannot be
+            detector = Detector.open(opened.path(opened.manifest.detector.model), choice.engine)
             engines = [
-                (m, stack.enter_context(open_engine(engine, opened.path(_file(m, precision)), precision)))
-                for m in manifest.models
+                (m, stack.enter_context(open_engine(choice.engine, opened.path(file_of(m, exact)), exact)))
+                for m in models
             ]
-            restorer = cls(Detector(opened.path(manifest.detector.model)), engines)
+            description = (
+                f"{choice.engine} on the {engines[0][1].device} ({choice.why}), {exact}, "
+                f"tier {models[0].tier} of bundle {opened.manifest.name}"
+            )
+            restorer = cls(FaceSearch(detector, options.min_face), engines, options, description)
             restorer._stack = stack.pop_all()
         return restorer
 
-    def __call__(self, frame: RgbImage) -> list[RestoredFace]:
-        """Restore every face of a frame, best detection first.
+    def __call__(self, frame: RgbImage) -> RestoredFrame:
+        """Restore the faces of a frame.
 
         frame: uint8 (H, W, 3) RGB.
-        """
-        factor = 2 if max(frame.shape[:2]) < SMALL_FRAME else 1
-        return [self._restore(frame, face) for face in self._detector.detect_upsampled(frame, factor)]
 
-    def _restore(self, frame: RgbImage, face: Face) -> RestoredFace:
-        native = 0.0
-        for model, engine in self._engines:
-            crop_from_frame = crop_from_landmarks(face.landmarks, model.framing, model.input_size)
-            native = native_size(crop_from_frame, model.input_size)
-            if model.native_from <= native < model.native_to:
-                low = warp(frame, crop_from_frame, (model.input_size, model.input_size))
-                restored = engine(low[np.newaxis])[0]
-                return RestoredFace(face, native, "restored", model.name, crop_from_frame, low, restored)
-        return RestoredFace(face, native, "no model helps at this size")
+        Raises:
+            TypeError: `frame` is not that.
+        """
+        options, watch = self.options, Stopwatch()
+        with watch("detect"):
+            found = self._search(frame)
+        with watch("align"):
+            faces = align(frame, found, self._models, options)
+        with watch("super-resolve"):
+            faces = super_resolve(faces, self._engines)
+        with watch("enlarge"):
+            image = enlarge(frame, options.scale)
+        with watch("paste"):
+            for face in sorted(faces, key=lambda face: face.native_size):  # the nearer of two comes to lie above
+                paste_face(image, face, options)
+        return RestoredFrame(image, faces, watch.milliseconds)
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +138,37 @@ class Restorer:
         self._stack.close()
 
 
-def _file(model: ModelEntry, precision: str) -> FileEntry:
+def enlarge(frame: RgbImage, scale: int) -> RgbImage:
+    """Bicubic, by a whole number; always a copy."""
+    if scale == 1:
+        return frame.copy()
+    size_wh = (frame.shape[1] * scale, frame.shape[0] * scale)
+    return np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def paste_face(image: RgbImage, face: RestoredFace, options: RestoreOptions) -> None:
+    """Paste a restored face into the enlarged frame; one that was left has nothing to paste."""
+    if face.low is None or face.restored is None or face.crop_from_frame is None:
+        return
+    crop_from_restored = scaling(len(face.low) / len(face.restored))
+    image_from_crop = compose(scaling(options.scale), invert(face.crop_from_frame))
+    paste(image, face.restored, compose(image_from_crop, crop_from_restored), options.strength)
+
+
+def models_of_tier(bundle: Bundle, tier: str | None) -> list[ModelEntry]:
+    """The models of one tier that are used at some size; without a tier, of the one that takes most arithmetic."""
+    models = bundle.manifest.models
+    if not models:
+        raise BundleError(f"{bundle.folder}: holds no super-resolution model, expected at least one")
+    wanted = tier or max(models, key=lambda model: model.multiply_accumulates).tier
+    if chosen := [model for model in models if model.tier == wanted]:
+        return chosen
+    known = ", ".join(sorted({model.tier for model in models}))
+    raise EngineUnavailableError(f"--tier: got {wanted!r}, expected one that {bundle.folder} holds: {known}")
+
+
+def file_of(model: ModelEntry, precision: str) -> FileEntry:
+    """The model's file in a precision; EngineUnavailableError names those there are."""
     if precision not in model.files:
         known = ", ".join(model.files)
         raise EngineUnavailableError(f"{model.name}: got precision {precision!r}, expected one of {known}")

@@ -1,7 +1,8 @@
 """Speed beside the obvious way: python tests/benchmarks.py [detect] [engine] [prepare] [align] [--rounds N]
+The whole program: python tests/benchmarks.py chain memory
 
-All on one thread. What is compared runs in turns, A B A B, so that both meet the same machine; a ratio is the median
-over the turns, which a busy machine disturbs less than the times themselves.
+The parts all on one thread. What is compared runs in turns, A B A B, so that both meet the same machine; a ratio is the
+median over the turns, which a busy machine disturbs less than the times themselves.
 FSR_YUNET names face_detection_yunet_2023mar.onnx, which cv2.FaceDetectorYN needs.
 """
 
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import click
 import cv2
@@ -29,9 +32,13 @@ from fsr.calibration.parity_set import portraits
 from fsr.export.to_onnx import to_onnx
 from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector
-from fsr.runtime.engines import OnnxRuntimeEngine
+from fsr.runtime.engines import open_engine
+from fsr.runtime.folder_run import RESULTS
 from fsr.runtime.geometry import resize, similarity_transforms, template_landmarks
+from fsr.runtime.media.images import write_image
+from fsr.runtime.memory import resident_megabytes
 from fsr.runtime.pixels import RgbImage, bgr_from_rgb, rgb_from_bgr
+from fsr.runtime.scenes import SEEDS, make_scene
 from fsr.train.checkpoint import Checkpoint
 from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
 from fsr.train.prepare import CELEBA_ROWS, PrepareConfig, crop_one, find_pictures
@@ -76,7 +83,7 @@ def detect(rounds: int) -> Table:
     first, second = portraits()
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[:, :480], frame[:189, 480:] = resize(first, (480, 480)), resize(second, (160, 189))
-    ours, theirs, bgr = Detector(default_detector()), opencv_detector((640, 480)), bgr_from_rgb(frame)
+    ours, theirs, bgr = Detector.open(default_detector()), opencv_detector((640, 480)), bgr_from_rgb(frame)
     race = Race(rounds, lambda: ours(frame), lambda: theirs.detect(bgr))
     table.add_row("640x480", *race.cells(1e3), f"{len(ours(frame))}, {len(theirs.detect(bgr)[1])}")
     return table
@@ -109,7 +116,7 @@ def _race_engines(rounds: int, tier: str, batch: int) -> Race:
     checkpoint = Checkpoint("edge", network.config.to_json(), network.state_dict(), "runtime")
     low = np.random.default_rng(0).integers(0, 256, (batch, 16, 16, 3), np.uint8)
     matrix = torch.rand(MATMUL, MATMUL)
-    with OnnxRuntimeEngine(to_onnx(checkpoint)) as session:
+    with open_engine("onnxruntime", to_onnx(checkpoint)) as session:
         return Race(rounds, lambda: session(low), lambda: restore(network, low), lambda: matrix @ matrix)
 
 
@@ -167,7 +174,7 @@ def _read_bgr(path: Path) -> NDArray[np.uint8]:
 def _landmarks() -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """What finds the (5, 2) points of the best face of a BGR picture."""
     if YUNET is None:
-        ours = Detector(default_detector())
+        ours = Detector.open(default_detector())
         return lambda bgr: ours(rgb_from_bgr(bgr))[0].landmarks
     theirs = opencv_detector((320, 320))
 
@@ -206,25 +213,60 @@ def machine() -> str:
     return f"{processor} ({capability}); {', '.join([python, *packages, f'OpenCV {cv2.__version__}'])}"
 
 
+def chain() -> None:
+    """`fsr-run --bench --naive`: ours and the naive chain from JPEG to JPEG, in a process that holds nothing else."""
+    subprocess.run([*FSR_RUN, "--bench", "--naive"], check=True)
+
+
+def memory() -> Table:
+    """What `fsr-run` holds while it restores 1,000 pictures of 720p with 4 faces each; on Linux alone."""
+    table = Table("pictures", "resident MB", title="memory: fsr-run --scale 1, two workers")
+    with tempfile.TemporaryDirectory() as name:
+        pictures, results = Path(name, "in"), Path(name, "out", RESULTS)
+        write_image(pictures / "0000.jpg", make_scene(4, SEEDS[4][0])[0], 90)
+        for number in range(1, MEMORY_AT[-1] + 20):  # still at work when it is looked at last
+            (pictures / f"{number:04}.jpg").hardlink_to(pictures / "0000.jpg")
+        options = ["-i", pictures, "-o", results.parent, "--scale", "1", "--workers", "2", "--quiet"]
+        with subprocess.Popen([*FSR_RUN, *map(str, options)], stdout=subprocess.DEVNULL) as run:
+            for count in MEMORY_AT:
+                while done(results) < count and run.poll() is None:
+                    sleep(0.05)
+                table.add_row(f"{done(results)}", f"{resident_megabytes(run.pid) or 0:.0f}")
+    return table
+
+
+def done(results: Path) -> int:
+    """Pictures recorded so far; the first line is a header."""
+    return max(0, results.read_bytes().count(b"\n") - 1) if results.exists() else 0
+
+
+FSR_RUN = (sys.executable, "-c", "from fsr.runtime.cli import main; main()")
+MEMORY_AT = (20, 100, 500, 1000)
+"""Pictures after which memory is read."""
+
 BENCHMARKS: Mapping[str, Callable[[int], Table]] = {
     "detect": detect,
     "engine": engine,
     "prepare": prepare,
     "align": align,
 }
+WHOLE: Mapping[str, Callable[[], object]] = {"chain": chain, "memory": memory}
+"""Minutes each, and in processes of their own, with the threads they choose: run by name only."""
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *WHOLE]))
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(1), help="Turns measured.")
 def main(names: tuple[str, ...], rounds: int) -> None:
-    """Measure the parts NAMES, or all of them."""
+    """Measure the parts NAMES, or all of them but chain and memory, which take minutes."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     console = Console()
     console.print(machine())
     for name in names or BENCHMARKS:
-        console.print(BENCHMARKS[name](rounds))
+        shown = WHOLE[name]() if name in WHOLE else BENCHMARKS[name](rounds)
+        if shown is not None:
+            console.print(shown)
 
 
 if __name__ == "__main__":

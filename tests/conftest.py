@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from fsr.runtime.pixels import RgbImage
 # Before torch is imported, here and in the programs that tests start: its threads only get into each other's way
 # on networks this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests that press it would wait
+# for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every run and machine: a failure seen in CI is seen at the desk.
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)

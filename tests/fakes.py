@@ -1,10 +1,11 @@
-"""Stand-ins that need no model: an engine that is watched, and a detector that is told what it finds."""
+"""Stand-ins that need no model: an engine that is watched, and a search that is told what it finds."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from fsr.runtime.bundle import FileEntry, ModelEntry
@@ -12,6 +13,7 @@ from fsr.runtime.detect import Face
 from fsr.runtime.engines import FakeEngine
 from fsr.runtime.geometry import framing
 from fsr.runtime.pixels import RgbBatch, RgbImage
+from fsr.runtime.search import FoundFace
 
 
 class WatchedEngine(FakeEngine):
@@ -36,16 +38,21 @@ class WatchedEngine(FakeEngine):
         self.open = False
 
 
-class FakeDetector:
-    """Finds the same faces in every frame and remembers how much each was enlarged."""
+class FakeSearch:
+    """Finds the same faces in every frame: those of the landmarks it is given, each in a box about them."""
 
-    def __init__(self, *landmarks: object) -> None:
-        self.faces = [Face(np.zeros(4, np.float32), np.asarray(points, np.float32), 0.9) for points in landmarks]
-        self.factors: list[int] = []
+    def __init__(self, *landmarks: object, reliable: bool = True) -> None:
+        self.found = [FoundFace(face_of(np.asarray(points, np.float32)), reliable) for points in landmarks]
 
-    def detect_upsampled(self, frame: RgbImage, factor: int) -> list[Face]:
-        self.factors.append(factor)
-        return self.faces
+    def __call__(self, frame: RgbImage) -> list[FoundFace]:
+        return self.found
+
+
+def face_of(landmarks: NDArray[np.float32]) -> Face:
+    """In the box that reaches as far again from the middle as the landmarks do."""
+    middle = landmarks.mean(0)
+    box = np.concatenate([2 * landmarks.min(0) - middle, 2 * landmarks.max(0) - middle])
+    return Face(box.astype(np.float32), landmarks, 0.9)
 
 
 def model_entry(input_size: int, scale: int, native_from: float, native_to: float) -> ModelEntry:
@@ -54,6 +61,7 @@ def model_entry(input_size: int, scale: int, native_from: float, native_to: floa
         name=f"{input_size}x{scale}",
         task="face-super-resolution",
         network="fake",
+        tier="S",
         scale=scale,
         input_size=input_size,
         output_size=input_size * scale,

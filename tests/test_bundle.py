@@ -51,6 +51,7 @@ def tiny_manifest(folder: Path) -> Manifest:
         name="face",
         task="face-super-resolution",
         network="edge",
+        tier="S",
         scale=8,
         input_size=16,
         output_size=128,
@@ -151,7 +152,7 @@ def test_an_unknown_model_names_the_known(folder: Path) -> None:
 def test_the_default_bundle_opens() -> None:
     bundle = open_bundle(default_folder())
     assert default_detector() == bundle.path(bundle.manifest.detector.model).read_bytes()
-    assert bundle.names == ["edge-L-16x8", "edge-L-32x4", "edge-L-64x4"]
+    assert bundle.names == [f"edge-{tier}-{shape}" for tier in "LS" for shape in ("16x8", "32x4", "64x4")]
     for name in bundle.names:
         assert "fp32" in bundle.model(name).files
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 import fsr.runtime
 from fsr.runtime.detect import Detector, Face, _Candidates, largest
-from fsr.runtime.errors import BundleError, EngineUnavailableError, UsageError
+from fsr.runtime.errors import BundleError, EngineUnavailableError
 from fsr.runtime.geometry import resize
 
 MODEL = Path(fsr.runtime.__file__).parent / "default_bundle" / "detector.onnx"
@@ -28,7 +28,7 @@ LIVE_PX, RECORDED_PX, SCORE = 1e-2, 5e-2, 1e-3
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector(MODEL)
+    return Detector.open(MODEL)
 
 
 def as_opencv(faces: list[Face]) -> NDArray[np.float32]:
@@ -103,14 +103,14 @@ def test_strided_frames_give_the_same_faces(detector: Detector) -> None:
 def test_threshold_and_top_k_limit_the_faces() -> None:
     frame = PICTURES["mosaic 445x261"]
     scores = [row[14] for row in RECORDED["mosaic 445x261"]]
-    assert len(Detector(MODEL, score_threshold=0.91)(frame)) == sum(score >= 0.91 for score in scores)
-    assert len(Detector(MODEL, top_k=1)(frame)) == 1
-    assert Detector(MODEL, score_threshold=1.0)(frame) == []
+    assert len(Detector.open(MODEL, score_threshold=0.91)(frame)) == sum(score >= 0.91 for score in scores)
+    assert len(Detector.open(MODEL, top_k=1)(frame)) == 1
+    assert Detector.open(MODEL, score_threshold=1.0)(frame) == []
 
 
 def test_overlapping_candidates_stay_only_when_allowed() -> None:
     frame = PICTURES["astronaut 512x512"]
-    assert len(Detector(MODEL, max_iou=1.0)(frame)) > len(Detector(MODEL)(frame)) == 1
+    assert len(Detector.open(MODEL, max_iou=1.0)(frame)) > len(Detector.open(MODEL)(frame)) == 1
 
 
 def test_overlap_is_judged_in_whole_pixels_as_opencv_does(detector: Detector) -> None:
@@ -140,36 +140,15 @@ def test_tiny_and_stretched_frames_hold_no_face(detector: Detector, size_wh: tup
 def test_refuses_what_is_not_rgb(detector: Detector, frame: object) -> None:
     with pytest.raises(TypeError, match="frame"):
         detector(frame)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="frame"):
-        detector.detect_upsampled(frame, 2)  # pyright: ignore[reportArgumentType]
 
 
-def test_upsampling_finds_a_face_too_small_for_the_network(detector: Detector) -> None:
-    shrink = 16  # Hopper's face becomes 11 px wide
-    frame = resize(PICTURES["hopper 512x606"], (512 // shrink, 606 // shrink))
-    assert detector(frame) == []
-    (found,) = detector.detect_upsampled(frame, 4)
-    expected = np.array(RECORDED["hopper 512x606"][0][4:14], np.float32).reshape(5, 2) / shrink - 0.5
-    np.testing.assert_allclose(found.landmarks, expected, atol=1)  # px
-
-
-def test_upsampling_by_one_changes_nothing(detector: Detector) -> None:
-    frame = PICTURES["hopper 97x131"]
-    np.testing.assert_array_equal(as_opencv(detector.detect_upsampled(frame, 1)), as_opencv(detector(frame)))
-
-
-def test_upsampled_faces_are_mapped_back_under_the_pixel_centre_rule(detector: Detector) -> None:
-    frame = PICTURES["hopper 97x131"]
-    (enlarged,) = detector(resize(frame, (3 * 97, 3 * 131)))
-    (found,) = detector.detect_upsampled(frame, 3)
-    np.testing.assert_allclose(found.landmarks, (enlarged.landmarks + 0.5) / 3 - 0.5, rtol=1e-5)
-    np.testing.assert_allclose(found.box_xyxy, (enlarged.box_xyxy + 0.5) / 3 - 0.5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("factor", [0, -2])
-def test_refuses_to_upsample_by_less_than_one(detector: Detector, factor: int) -> None:
-    with pytest.raises(UsageError, match=f"{factor}, expected 1 or more"):
-        detector.detect_upsampled(PICTURES["hopper 97x131"], factor)
+def test_a_batch_finds_what_each_frame_alone_does(detector: Detector) -> None:
+    frames = np.stack([resize(PICTURES[name], (128, 160)) for name in ("hopper 512x606", "hopper 97x131")] * 2)
+    frames[3] = 127
+    batch = detector.in_batch(frames)
+    assert [len(faces) for faces in batch] == [1, 1, 1, 0]
+    for frame, faces in zip(frames, batch, strict=True):
+        np.testing.assert_allclose(as_opencv(faces), as_opencv(detector(frame)), rtol=1e-4, atol=1e-3)
 
 
 def test_refuses_a_model_that_is_no_detector() -> None:
@@ -183,9 +162,9 @@ def test_refuses_a_model_that_is_no_detector() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
     onnx.checker.check_model(model)
     with pytest.raises(BundleError, match=r"same.*expected a detector"):
-        Detector(model.SerializeToString())
+        Detector.open(model.SerializeToString())
 
 
 def test_refuses_bytes_that_are_no_model() -> None:
     with pytest.raises(EngineUnavailableError, match="cannot open"):
-        Detector(b"not a model")
+        Detector.open(b"not a model")

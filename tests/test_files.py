@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from fsr.runtime import files
 from fsr.runtime.errors import OutputError
 from fsr.runtime.files import atomic_path, write_bytes, write_text
-
-
-@pytest.fixture
-def umask() -> Iterator[int]:
-    """A mask that no machine has by default."""
-    before = os.umask(0o031)
-    yield 0o031
-    os.umask(before)
 
 
 def names(folder: Path) -> list[str]:
@@ -139,8 +131,11 @@ def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
-def test_permissions_follow_the_umask_even_after_a_private_writer(tmp_path: Path, umask: int) -> None:
+def test_permissions_follow_the_umask_even_after_a_private_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert os.umask(files.UMASK) == files.UMASK
+    monkeypatch.setattr(files, "UMASK", 0o031)  # a mask that no machine has by default
     with atomic_path(tmp_path / "a") as temporary:
         temporary.touch(mode=0o600)
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
-    assert os.umask(umask) == umask  # reading it did not change it
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~0o031

@@ -214,7 +214,7 @@ def test_a_failed_write_keeps_the_old_picture_alone(
 ) -> None:
     write_image(tmp_path / "a.png", picture)
 
-    def half(image: Image.Image, path: Path) -> None:
+    def half(image: Image.Image, path: Path, kind: str, **options: int) -> None:
         path.write_bytes(b"half a picture")
         raise OSError(28, "No space left on device")
 

@@ -65,7 +65,7 @@ def test_every_second_low_face_is_shrunk_and_no_more(faces: ParityFaces) -> None
 def test_faces_lie_as_the_framing_says(framing: str) -> None:
     """On average over a random shake of 4 %, mirrored or not; a margin round the crop is what a detector needs."""
     high = parity_faces(framing, 16, 128).high
-    detector = Detector(default_detector())
+    detector = Detector.open(default_detector())
     found = [largest(detector(np.pad(face, ((64, 64), (64, 64), (0, 0)), mode="edge"))) for face in high]
     points = np.array([face.landmarks - 64 for face in found if face is not None])
     assert len(points) >= 60

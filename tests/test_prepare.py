@@ -88,8 +88,8 @@ def test_the_report_names_every_picture_left_out(tmp_path: Path, rng: np.random.
     assert names(report, "train") == ["train/copy.jpg"]  # the first by name
     reasons = {
         "train/truncated.jpg": "cannot be read as a picture: image file is truncated",
-        "train/zero.jpg": "cannot be read as a picture: cannot identify image file",
-        "train/text.jpg": "cannot be read as a picture: cannot identify image file",
+        "train/zero.jpg": "cannot be read as a picture: it is empty",
+        "train/text.jpg": "cannot be read as a picture: ",
         "train/faceless.png": "no face found",
         "train/small.png": "face too small",
         "train/border.png": "face at the border",

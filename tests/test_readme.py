@@ -52,9 +52,20 @@ def test_the_python_example_runs_as_written(
 ) -> None:
     monkeypatch.chdir(ROOT)
     exec(compile(block("Restore faces", "python"), "README.md", "exec"), {})
-    model, native, shape = capsys.readouterr().out.strip().split(" ", 2)
-    assert model.startswith("edge-") and 20 < float(native) < 80
-    assert shape in ("(128, 128, 3)", "(256, 256, 3)")
+    shape, face = capsys.readouterr().out.strip().splitlines()
+    assert shape == "(452, 384, 3)"
+    decision, model, native = face.split(" ")
+    assert decision == "restored" and model.startswith("edge-L-") and 20 < float(native) < 80
+
+
+def test_pictures_are_restored_as_written(tmp_path: Path) -> None:
+    command = next(line for line in block("Restore faces", "bash").splitlines() if line.startswith("fsr-run"))
+    program, *arguments = shlex.split(command, comments=True)
+    (tmp_path / "photos").mkdir()
+    shutil.copy(ROOT / "examples/hopper_32px.png", tmp_path / "photos")
+    done = subprocess.run([str(BIN / program), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fsr-out/restored/hopper_32px.png").is_file()
 
 
 def test_pictures_and_pages_that_the_readme_names_exist() -> None:

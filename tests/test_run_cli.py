@@ -1,186 +1,275 @@
-"""fsr-run over folders, good and bad."""
+"""fsr-run as a user types it."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from run_fakes import files_below
 
-from fsr.runtime.cli import main
-from fsr.runtime.geometry import resize
+from fsr.runtime.bundle import default_folder
+from fsr.runtime.cli import ENGINES, SECTIONS, main
+from fsr.runtime.doctor import Diagnosis
+from fsr.runtime.engines import OPENERS
+from fsr.runtime.errors import InputError
+from fsr.runtime.machine import this_machine
 from fsr.runtime.media.images import read_image, write_image
-from fsr.runtime.pixels import RgbImage
+from fsr.runtime.options import RestoreOptions
+from fsr.runtime.parts import Part
+from fsr.runtime.records import read_records
+from fsr.runtime.request import RULES, Request
 
-
-@pytest.fixture(scope="module")
-def bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle, its first model in use at every native size below 60 px, whatever it is worth there."""
-    folder = tmp_path_factory.mktemp("run") / "bundle"
-    shutil.copytree(tiny_bundle, folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["models"][0].update(native_from=0, native_to=60)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
-
-
-@pytest.fixture
-def scene(astronaut: RgbImage) -> RgbImage:
-    """(128, 128, 3): one face whose crop is 29 px wide."""
-    return resize(astronaut, (128, 128))
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PICTURES = sorted(path.name for path in EXAMPLES.glob("*.png"))
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def files_below(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def assert_one_sentence(result: Result, *parts: str, exit_code: int = 2) -> None:
-    assert result.exit_code == exit_code, result.output
-    (line,) = result.output.splitlines()
-    assert line.startswith("error: ")
+def assert_one_sentence(result: Result, *parts: str) -> None:
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ") and result.stdout == ""
     for part in parts:
         assert part in line
 
 
-def test_writes_each_face_and_its_comparison(bundle: Path, scene: RgbImage, tmp_path: Path) -> None:
-    pictures, out = tmp_path / "in", tmp_path / "out"
-    write_image(pictures / "a.png", scene)
-    write_image(pictures / "sub" / "b.png", scene[:, ::-1])
-    write_image(pictures / "sub" / "wall.png", np.full((90, 90, 3), 127, np.uint8))
-    result = run("-i", pictures, "-o", out, "--bundle", bundle)
+@pytest.fixture
+def wall(tmp_path: Path) -> Path:
+    """A folder with one grey picture that holds no face."""
+    write_image(tmp_path / "wall" / "a.png", np.full((90, 90, 3), 127, np.uint8))
+    return tmp_path / "wall"
+
+
+# The default bundle on the example pictures
+
+
+def test_the_examples_are_restored(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("--input", EXAMPLES, "--output", out, "--compare", "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert files_below(out) == [
-        "a.png.0.compare.png",
-        "a.png.0.png",
-        "sub/b.png.0.compare.png",
-        "sub/b.png.0.png",
-    ]
-    restored, compare = read_image(out / "a.png.0.png"), read_image(out / "a.png.0.compare.png")
-    assert (restored.shape, compare.shape) == ((128, 128, 3), (128, 256, 3))
-    np.testing.assert_array_equal(compare[:, 128:], restored)
-    assert (compare[:, :128] != restored).any()
-    assert "a.png: face 0, 29 px crop: restored by edge-S-16x8" in result.output
-    assert "wall.png: no face found" in result.output
-    assert "2 faces of 3 pictures restored" in result.output
-    assert result.stdout.splitlines()[-1] == str(out)
+    assert result.stdout == f"{out}\n"
+    for name in PICTURES:
+        small, restored = read_image(EXAMPLES / name), read_image(out / "restored" / name)
+        assert restored.shape == (2 * small.shape[0], 2 * small.shape[1], 3)
+        assert read_image(out / "compare" / f"{name}.png").shape[1] == 2 * restored.shape[1]
+        assert list((out / "faces").glob(f"{name}.*.png")), f"no face of {name} was restored"
+    header, records = read_records(out / "results.jsonl")
+    assert [record["picture"] for record in records] == PICTURES, "in order, though two worked on them"
+    assert (header["bundle"], header["pixels"]["--scale"]) == ("default", 2) and len(header["manifest_sha256"]) == 64
+    for face in (face for record in records for face in record["faces"] if face["decision"] == "restored"):
+        assert face["model"].startswith("edge-") and (out / face["crop"]).is_file()
+    assert "restored by edge-" in result.stderr and "5 pictures done in" in result.stderr
+    assert "onnxruntime" in result.stderr, "what auto took"
 
 
-def test_a_face_too_large_is_left_and_said(bundle: Path, astronaut: RgbImage, tmp_path: Path) -> None:
-    write_image(tmp_path / "in" / "a.png", astronaut)
-    result = run("-i", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle)
-    assert result.exit_code == 0
-    assert "px crop: no model helps at this size" in result.output
-    assert "0 faces of 1 pictures restored" in result.output
-    assert not (tmp_path / "out").exists()
+def test_the_summary_as_json_is_all_of_stdout(tmp_path: Path) -> None:
+    result = run("-i", EXAMPLES / PICTURES[0], "-o", tmp_path / "out", "--json", "--quiet", "--scale", 1)
+    summary = json.loads(result.stdout)
+    assert (summary["total"], summary["done"], summary["failed"], summary["unit"]) == (1, 1, {}, "picture")
+    assert sum(summary["faces"].values()) >= 1 and summary["output"] == str(tmp_path / "out")
+    assert result.stderr == ""
+    assert read_image(tmp_path / "out/restored" / PICTURES[0]).shape == read_image(EXAMPLES / PICTURES[0]).shape
 
 
-def test_an_unreadable_picture_is_named_and_the_others_are_done(bundle: Path, scene: RgbImage, tmp_path: Path) -> None:
-    pictures, out = tmp_path / "in", tmp_path / "out"
-    write_image(pictures / "a.png", scene)
-    write_image(pictures / "z.png", scene)
-    (pictures / "m.jpg").write_bytes(b"no picture")
-    whole = (pictures / "a.png").read_bytes()
-    (pictures / "half.png").write_bytes(whole[: len(whole) // 2])
-    result = run("-i", pictures, "-o", out, "--bundle", bundle)
-    assert result.exit_code == 1
-    assert f"{pictures / 'm.jpg'}: cannot be read as a picture" in result.output
-    assert f"{pictures / 'half.png'}: cannot be read as a picture" in result.output
-    assert {"a.png.0.png", "z.png.0.png"} <= set(files_below(out))
-    assert "2 faces of 2 pictures restored" in result.output
-
-
-def test_names_that_differ_in_their_suffix_alone_do_not_collide(bundle: Path, scene: RgbImage, tmp_path: Path) -> None:
-    pictures, out = tmp_path / "in", tmp_path / "out"
-    write_image(pictures / "a.png", scene)
-    write_image(pictures / "a.bmp", scene[:, ::-1])
-    write_image(pictures / "a.0.png", scene)
-    result = run("-i", pictures, "-o", out, "--bundle", bundle)
+def test_the_default_output_is_fsr_out_and_is_printed(wall: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(wall.parent)
+    result = run("-i", "wall")
     assert result.exit_code == 0, result.output
-    restored = ["a.0.png.0.png", "a.bmp.0.png", "a.png.0.png"]
-    assert [name for name in files_below(out) if "compare" not in name] == restored
-    one, other = (read_image(out / name) for name in restored[1:])
-    assert (one != other).any()
+    assert result.stdout == "fsr-out\n"
+    assert files_below(wall.parent / "fsr-out") == ["restored/a.png", "results.jsonl"]
+    assert "1 picture done" in result.stderr and "1 without a face" in result.stderr
 
 
-def test_names_are_printed_as_they_are(bundle: Path, tmp_path: Path) -> None:
-    """Neither taken for markup nor broken into lines."""
-    name = "[red] " + "long " * 30 + "wall.png"
-    write_image(tmp_path / "in" / name, np.full((90, 90, 3), 127, np.uint8))
-    (tmp_path / "in" / "[bold] half.png").write_bytes(b"no picture")
-    result = run("-i", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle)
-    assert f"{name}: no face found" in result.output
-    assert "[bold] half.png: cannot be read" in result.output
+def test_resume_goes_on_and_refuses_other_options(wall: Path) -> None:
+    assert run("-i", wall, "-o", wall / "out").exit_code == 0
+    assert "1 done before" in run("-i", wall, "-o", wall / "out", "--resume").stderr
+    refused = run("-i", wall, "-o", wall / "out", "--resume", "--scale", 3, "--quiet")
+    assert_one_sentence(refused, "begun with --scale 2, this run has 3")
 
 
-def test_the_default_output_folder_is_printed(
-    bundle: Path, scene: RgbImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_image(tmp_path / "in" / "a.png", scene)
-    result = run("-i", "in", "--bundle", bundle)
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "fsr-out"
-    assert "a.png.0.png" in files_below(tmp_path / "fsr-out")
+def test_failures_are_named_whatever_is_quiet(wall: Path) -> None:
+    for number in range(12):
+        (wall / f"[bold] {'long ' * 20}{number:02}.jpg").write_bytes(b"no picture")
+    for options in ([], ["--quiet"]):
+        result = run("-i", wall, "-o", wall / "out", *options)
+        assert result.exit_code == 1
+        lines = [line for line in result.stderr.splitlines() if "cannot be read as a picture" in line]
+        assert len(lines) == 10 and all("[bold] long long" in line for line in lines)
+        assert "and 2 more failed: see" in result.stderr
+        assert result.stdout == f"{wall / 'out'}\n"
+    assert "1 picture done" not in result.stderr
+    assert sum("error" in record for record in read_records(wall / "out/results.jsonl")[1]) == 12
 
 
-def test_a_second_run_does_not_restore_what_the_first_wrote(
-    bundle: Path, scene: RgbImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_image(tmp_path / "a.png", scene)
-    for _ in range(2):
-        result = run("-i", ".", "--bundle", bundle)
-        assert result.exit_code == 0, result.output
-        assert "1 faces of 1 pictures restored" in result.output
-    assert files_below(tmp_path) == ["a.png", "fsr-out/a.png.0.compare.png", "fsr-out/a.png.0.png"]
+def test_a_name_that_is_not_text_can_be_shown(wall: Path) -> None:
+    (wall / os.fsdecode(b"\xff.jpg")).write_bytes(b"no picture")
+    program = [sys.executable, "-c", "import fsr.runtime.cli; fsr.runtime.cli.main()"]
+    options = ["-i", str(wall), "-o", os.fsdecode(b"\xfe")]
+    done = subprocess.run([*program, *options], cwd=wall.parent, capture_output=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert b"cannot be read as a picture" in done.stderr and b"Traceback" not in done.stderr
 
 
-def test_a_missing_folder_is_one_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_models_are_opened_is_exit_code_130(wall: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fsr.runtime.pipeline.Restorer.open", interrupted)
+    result = run("-i", wall, "-o", wall / "out")
+    assert (result.exit_code, result.output) == (130, "") and not (wall / "out").exists()
+
+
+# What is refused before any work
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["got no input", "--camera"]),
+        (["-i", "a", "--camera", "0"], ["give one of them"]),
+        (["--camera", "-1"], ["negative"]),
+        (["-i", "a", "--naive"], ["needs --bench"]),
+        (["--doctor", "--bench"], ["give one of them"]),
+        (["--bench", "--camera", "0"], ["--bench", "measures pictures"]),
+        (["-i", "a.mp4", "--resume"], ["--resume", "video"]),
+        (["--camera", "0", "--resume"], ["--resume", "camera"]),
+        (["-i", "0", "--resume"], ["--resume", "camera"]),
+        (["-i", "a", "-o", "b.mp4"], ["--output", "expected a folder"]),
+        (["-i", "a", "--workers", "0"], ["--workers", "1 or more"]),
+        (["-i", "a", "--scale", "9"], ["--scale: got 9", "1 to 8"]),
+        (["-i", "a", "--min-face", "2"], ["--min-face: got 2"]),
+        (["-i", "a", "--max-faces", "0"], ["--max-faces: got 0"]),
+        (["-i", "a", "--strength", "1.5"], ["--strength: got 1.5"]),
+    ],
+)
+def test_a_combination_without_sense_is_one_sentence(arguments: list[str], parts: list[str]) -> None:
+    assert_one_sentence(run(*arguments), *parts)
+
+
+def test_every_rule_is_tested() -> None:
+    cases = test_a_combination_without_sense_is_one_sentence.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    said = {run(*arguments).stderr.removeprefix("error: ").rstrip() for arguments, _ in cases}
+    assert {sentence for sentence, _ in RULES} <= said
+
+
+@pytest.mark.parametrize("option", ["--engine", "--precision", "--tier"])
+def test_a_choice_that_is_none_names_those_there_are(option: str) -> None:
+    result = run("-i", "a", option, "best")
+    assert result.exit_code == 2 and f"'{option}'" in result.stderr and "'best' is not one of" in result.stderr
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
-    assert_one_sentence(run("-i", nowhere, "--bundle", bundle), f"{nowhere}: got nothing there, expected a folder")
+    assert_one_sentence(run("-i", nowhere), f"{nowhere}: got nothing there, expected a folder")
 
 
-def test_a_folder_without_a_picture_is_one_sentence(bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_picture_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
-    assert_one_sentence(run("-i", tmp_path, "--bundle", bundle), f"{tmp_path}: no picture in it", ".jpg")
+    assert_one_sentence(run("-i", tmp_path), f"{tmp_path}: no picture in it", ".jpg")
 
 
-def test_a_folder_that_is_no_bundle_is_one_sentence(scene: RgbImage, tmp_path: Path) -> None:
-    write_image(tmp_path / "in" / "a.png", scene)
-    result = run("-i", tmp_path / "in", "-o", tmp_path / "out", "--bundle", tmp_path)
-    assert_one_sentence(result, f"{tmp_path}: not a bundle: there is no manifest.json")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_damaged_bundle_is_one_sentence(bundle: Path, scene: RgbImage, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(bundle, broken)
-    model = broken / "edge-S-16x8.fp32.onnx"
+def test_a_damaged_bundle_is_one_sentence_and_leaves_nothing(wall: Path) -> None:
+    broken, out = wall.parent / "broken", wall.parent / "out"
+    shutil.copytree(default_folder(), broken)
+    model = next(broken.glob("*.fp32.onnx"))
     model.write_bytes(model.read_bytes()[:-1])
-    write_image(tmp_path / "in" / "a.png", scene)
-    result = run("-i", tmp_path / "in", "-o", tmp_path / "out", "--bundle", broken)
-    assert_one_sentence(result, f"{model}: got sha256", "get the bundle again")
+    assert_one_sentence(run("-i", wall, "-o", out, "--bundle", broken), f"{model}: got sha256", "get the bundle again")
+    assert_one_sentence(run("-i", wall, "-o", out, "--bundle", wall), f"{wall}: not a bundle")
+    assert not out.exists()
 
 
-def test_a_file_where_the_output_folder_should_be_is_one_sentence(
-    bundle: Path, scene: RgbImage, tmp_path: Path
-) -> None:
-    write_image(tmp_path / "in" / "a.png", scene)
-    (tmp_path / "out").write_text("mine")
-    result = run("-i", tmp_path / "in", "-o", tmp_path / "out", "--bundle", bundle)
-    assert result.exit_code == 2
-    assert result.output.splitlines()[-1].startswith(f"error: {tmp_path / 'out'}")
-    assert (tmp_path / "out").read_text() == "mine"
+def test_a_file_where_the_output_should_be_is_one_sentence(wall: Path) -> None:
+    (wall.parent / "out").write_text("mine")
+    assert_one_sentence(run("-i", wall, "-o", wall.parent / "out", "--quiet"), f"{wall.parent / 'out'}")
+    assert (wall.parent / "out").read_text() == "mine"
 
 
-def test_an_input_must_be_given() -> None:
-    result = run()
-    assert result.exit_code == 2
-    assert "Missing option" in result.output and "--input" in result.output
+# This machine
+
+
+def test_the_doctor_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    diagnosis = Diagnosis(this_machine(), {"engines": [Part("onnxruntime", True, "1.2.3")]})
+    monkeypatch.setattr("fsr.runtime.doctor.examine", lambda: diagnosis)
+    assert "1.2.3" in run("--doctor").stdout
+    assert json.loads(run("--doctor", "--json").stdout)["parts"]["engines"][0]["detail"] == "1.2.3"
+
+
+def test_the_bench_is_given_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def fake(open_restorer: Callable, options: RestoreOptions, workers: int, **more: Any) -> None:
+        with open_restorer(options) as restorer:
+            asked.update(more, options=options, workers=workers, engine=restorer.description)
+        raise InputError("seen enough")
+
+    monkeypatch.setattr("fsr.runtime.bench.run_bench", fake)
+    arguments = ["--bench", "--naive", "-i", EXAMPLES, "--workers", 3, "--scale", 1, "--engine", "onnxruntime"]
+    assert_one_sentence(run(*arguments), "seen enough")
+    assert (asked["naive"], asked["workers"], asked["options"].scale) == (True, 3, 1)
+    assert [path.name for path in asked["pictures"]] == PICTURES
+    assert "onnxruntime" in asked["engine"]
+    assert_one_sentence(run("--bench"), "seen enough")
+    assert asked["pictures"] == []
+
+
+# The request
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"input": "photos"}, "pictures"),
+        ({"input": "a.JPG"}, "pictures"),
+        ({"input": "film.MP4"}, "video"),
+        ({"input": "0"}, "camera"),
+        ({"camera": 2}, "camera"),
+    ],
+)
+def test_the_kind_of_input_is_told_by_its_name(given: dict, kind: str) -> None:
+    assert Request(**given).kind == kind
+
+
+def test_camera_and_input_by_number_are_the_same() -> None:
+    assert Request(input="3").camera_index == Request(camera=3).camera_index == 3
+
+
+def test_one_worker_a_core_that_may_be_used() -> None:
+    assert Request(input="a").worker_count == len(os.sched_getaffinity(0))
+    assert Request(input="a", workers=7).worker_count == 7
+
+
+# Help
+
+
+def test_every_engine_can_be_asked_for() -> None:
+    assert set(ENGINES) == {"auto", *OPENERS}
+
+
+def test_help_lists_every_option_once_under_its_heading() -> None:
+    shown = run("--help").stdout
+    for heading in (*SECTIONS, "More"):
+        assert shown.count(f"\n{heading}:\n") == 1
+    for parameter in main.params:
+        assert isinstance(parameter, click.Option)
+        assert sum(line.strip().startswith(parameter.opts[0]) for line in shown.splitlines()) >= 1, parameter.name
+
+
+def test_the_examples_of_the_help_are_accepted() -> None:
+    lines = [line.strip() for line in run("--help").stdout.splitlines() if line.strip().startswith("fsr-run --")]
+    assert len(lines) >= 5
+    for line in lines:
+        arguments = line.split("  ")[0].split()[1:]
+        with main.make_context("fsr-run", arguments) as context:
+            Request(**context.params)

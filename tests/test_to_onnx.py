@@ -13,7 +13,7 @@ from tiny_models import tiny_checkpoint, tiny_onnx
 
 from fsr.calibration.parity_set import parity_faces
 from fsr.export.to_onnx import IR_VERSION, OPSET, Difference, check_graph, compare, require_parity
-from fsr.runtime.engines import OnnxRuntimeEngine
+from fsr.runtime.engines import open_engine
 from fsr.runtime.errors import ParityError
 from fsr.runtime.pixels import RgbBatch, to_float_nchw
 from fsr.train.restore import restore
@@ -81,7 +81,7 @@ def test_says_what_it_is_and_nothing_of_where_it_was_made(input_size: int, scale
 @pytest.mark.parametrize("count", [1, 3, 64])
 def test_equals_pytorch_within_a_grey_level(input_size: int, scale: int, count: int) -> None:
     low = harsh_faces(input_size, count)
-    with OnnxRuntimeEngine(tiny_onnx(input_size, scale)) as engine:
+    with open_engine("onnxruntime", tiny_onnx(input_size, scale)) as engine:
         got = engine(low)
     expected = restore(tiny_checkpoint(input_size, scale).build(), low)
     assert got.shape == expected.shape == (count, input_size * scale, input_size * scale, 3)
@@ -102,7 +102,7 @@ def test_those_faces_need_clipping(input_size: int, scale: int) -> None:
 
 def test_each_face_is_restored_on_its_own() -> None:
     low = parity_faces("runtime", 16, 128, 3).low
-    with OnnxRuntimeEngine(tiny_onnx(16, 8)) as engine:
+    with open_engine("onnxruntime", tiny_onnx(16, 8)) as engine:
         together, alone = engine(low), np.concatenate([engine(face[None]) for face in low])
     np.testing.assert_allclose(together.astype(int), alone, atol=1)
 

@@ -144,7 +144,7 @@ def test_every_picture_of_the_card_can_be_opened(bundle: Bundle) -> None:
 def test_the_detector_finds_the_faces_of_the_parity_set(bundle: Bundle) -> None:
     parity = bundle.manifest.parity_set
     picture = read_image(bundle.path(parity.high["runtime-128"]))
-    found = Detector(bundle.path(bundle.manifest.detector.model))(picture)
+    found = Detector.open(bundle.path(bundle.manifest.detector.model))(picture)
     assert len(found) > 48
 
 

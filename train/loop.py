@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..runtime.errors import CheckpointError, TrainingDivergedError, TrainingStoppedError, UsageError
 from ..runtime.files import atomic_path, require_writable
-from .interrupt import watch_interrupts
+from ..runtime.interrupt import stop_on_interrupt
 from .muon import Muon
 from .state import LoopState, load_state, save_state
 
@@ -125,7 +125,7 @@ def train(
     next_report = state.seconds + min(interval, 30)
     losses: list[float] = []
     last = time.perf_counter()
-    with Progress(*_columns(), console=console) as progress, watch_interrupts() as interrupt:
+    with Progress(*_columns(), console=console) as progress, stop_on_interrupt() as interrupted:
         task = progress.add_task("training", total=1.0)
         while (share := config.share_done(state.step, state.seconds)) < 1:
             set_rate(optimizers, config.rate(state.step, share))
@@ -150,14 +150,14 @@ def train(
             _show(progress, task, config, state, losses)
             finished = config.share_done(state.step, state.seconds) >= 1
             due = state.step % max(1, config.steps // 10) == 0 if config.steps else state.seconds >= next_report
-            if due or finished or interrupt.requested:
+            if due or finished or interrupted.is_set():
                 figures = {"loss": sum(losses) / len(losses), **observe(averaged, state)}
                 log_row(folder / LOG_FILE, state, figures)
                 save_state(folder / STATE_FILE, network, averaged, optimizers, identity, state)
                 console.print(f"step {state.step:>7} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
                 losses.clear()
                 next_report = state.seconds + interval
-            if interrupt.requested and not finished:
+            if interrupted.is_set() and not finished:
                 raise TrainingStoppedError(f"stopped and saved at step {state.step}; go on with --resume")
     return averaged
 

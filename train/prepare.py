@@ -260,4 +260,4 @@ def summary(pack: PackInfo, skipped: dict[str, str]) -> Table:
 
 @lru_cache(maxsize=1)
 def _detector() -> Detector:
-    return Detector(default_detector())
+    return Detector.open(default_detector())

@@ -8,9 +8,9 @@ from types import TracebackType
 import numpy as np
 from typing_extensions import Self
 
-from ..errors import InputError
 from ..geometry import resize
 from ..pixels import RgbBatch
+from .network import check_batch
 
 
 class FakeEngine:
@@ -24,9 +24,7 @@ class FakeEngine:
         self._spoil = spoil
 
     def __call__(self, batch: RgbBatch) -> RgbBatch:
-        expected = (self.input_size, self.input_size, 3)
-        if batch.dtype != np.uint8 or batch.ndim != 4 or batch.shape[1:] != expected:
-            raise InputError(f"got a batch of {batch.dtype} {batch.shape}, expected uint8 (N, *{expected})")
+        batch = check_batch(batch, (None, self.input_size, self.input_size, 3))
         enlarged = np.empty((len(batch), self.output_size, self.output_size, 3), np.uint8)
         for index, face in enumerate(batch):
             enlarged[index] = resize(face, (self.output_size, self.output_size))

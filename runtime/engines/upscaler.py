@@ -1,0 +1,56 @@
+"""A network that takes one batch of pictures and returns one, as an `Engine`."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import numpy as np
+from typing_extensions import Self
+
+from ..errors import EngineUnavailableError
+from ..pixels import RgbBatch
+from .network import Network, check_batch
+
+
+class Upscaler:
+    """An `Engine` over a network with uint8 NHWC in and out; threads may share it."""
+
+    def __init__(self, network: Network) -> None:
+        """Take `network`, and run one black crop: what cannot run is found here, and the first face waits for nothing.
+
+        Raises:
+            EngineUnavailableError: the network does not turn square crops of one size into larger ones.
+        """
+        self.name, self.precision, self.device = network.name, network.precision, network.device
+        _, side, width, _ = network.input_shape
+        if side is None or side != width or len(network.outputs) != 1:
+            raise EngineUnavailableError(
+                f"got a model that takes {network.input_shape} and returns {', '.join(network.outputs)}, "
+                "expected uint8 (N, S, S, 3) with S fixed and one output; export it with fsr-export onnx"
+            )
+        self._network, self.input_size = network, side
+        restored = self._run(np.zeros((1, side, side, 3), np.uint8))
+        self.output_size = restored.shape[1]
+        if restored.dtype != np.uint8 or restored.shape != (1, self.output_size, self.output_size, 3):
+            raise EngineUnavailableError(
+                f"got a model that returns {restored.dtype} {restored.shape}, expected uint8 (N, S, S, 3); "
+                "export it with fsr-export onnx"
+            )
+
+    def __call__(self, batch: RgbBatch) -> RgbBatch:
+        if len(batch) == 0:
+            check_batch(batch, self._network.input_shape)
+            return np.empty((0, self.output_size, self.output_size, 3), np.uint8)
+        return self._run(batch)
+
+    def _run(self, batch: RgbBatch) -> RgbBatch:
+        (restored,) = self._network(batch).values()
+        return restored
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._network

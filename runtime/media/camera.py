@@ -1,0 +1,114 @@
+"""A USB camera by its number, through OpenCV."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+from ..pixels import RgbImage, rgb_from_bgr
+from .source import Source, VideoFrame
+
+DEVICES = Path("/dev")
+TIME_BASE = Fraction(1, 90_000)
+USUAL_RATE = Fraction(30)
+
+
+class Capture(Protocol):
+    """What is used of `cv2.VideoCapture`."""
+
+    def isOpened(self) -> bool: ...
+    def read(self) -> tuple[bool, Any]: ...
+    def get(self, propId: int, /) -> float: ...
+    def release(self) -> None: ...
+
+
+class Camera(Source):
+    """Frames of camera `index` as they come, timed by the clock, until it is closed or stops.
+
+    open_capture, clock: stand-ins for OpenCV and `time.monotonic`.
+
+    Raises:
+        InputError: no such camera, no permission, or no frame comes. A camera that stops later ends the frames, which
+            is raised when the camera is left.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        open_capture: Callable[[int], Capture] = cv2.VideoCapture,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.index = index
+        self._clock = clock
+        with _quiet():
+            self._capture = open_capture(index)
+        first = self._read() if self._capture.isOpened() else None
+        if first is None:
+            is_open = self._capture.isOpened()
+            self.close()
+            raise InputError(
+                f"camera {index}: {'delivers no frame' if is_open else 'cannot be opened'}; {advice(index)}"
+            )
+        self._first = first
+        self.size_wh = (first.shape[1], first.shape[0])
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else USUAL_RATE
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        start, pts, pixels = self._clock(), -1, self._first
+        while pixels is not None:
+            seconds = self._clock() - start
+            pts = max(round(seconds / TIME_BASE), pts + 1)
+            yield VideoFrame(pixels, pts, TIME_BASE, seconds)
+            pixels = self._read()
+        self.failure = InputError(
+            f"camera {self.index}: stopped delivering frames after {self._clock() - start:.1f} s; check its cable"
+        )
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _read(self) -> RgbImage | None:
+        with _quiet():
+            is_read, bgr = self._capture.read()
+        return rgb_from_bgr(np.asarray(bgr, np.uint8)) if is_read else None
+
+
+def advice(index: int) -> str:
+    """What to try when camera `index` does not work, by what this machine shows."""
+    if sys.platform != "linux":
+        return "check that it is plugged in, used by no other program, and that this program may use cameras"
+    found = sorted(DEVICES.glob("video*"))
+    if not found:
+        return f"no {DEVICES}/video* is there: plug a camera in, or give a container its --device"
+    wanted = DEVICES / f"video{index}"
+    if wanted not in found:
+        return f"found {', '.join(map(str, found))}: try --camera {found[0].name.removeprefix('video')}"
+    if not _may_read(wanted):
+        return f"{wanted} may not be read: sudo usermod -aG video $USER, then log in again"
+    return f"{wanted} is there: close other programs that use it, or try another of {', '.join(map(str, found))}"
+
+
+def _may_read(device: Path) -> bool:
+    return os.access(device, os.R_OK | os.W_OK)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV prints warnings of its own; the error raised here says it better."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -1,0 +1,70 @@
+"""What every source of moving pictures has in common: a video file, a camera, later a stream.
+
+```python
+with VideoReader(path) as source:
+    for frame in source:
+        frame.pixels, frame.seconds
+```
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+
+from typing_extensions import Self
+
+from ..errors import InputError
+from ..pixels import RgbImage
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """One picture and when it is shown."""
+
+    pixels: RgbImage
+    """uint8 (H, W, 3) RGB, upright."""
+    pts: int
+    """When it is shown, exactly, counted in `time_base` from the origin of its source."""
+    time_base: Fraction
+    """Seconds of one step of `pts`."""
+    seconds: float
+    """The same, counted from the first frame."""
+
+
+class Source(ABC):
+    """Frames in the order they are shown; a context manager.
+
+    A source that fails half-way ends its frames there and raises when it is left, so that what was made of the
+    frames before is kept: a sink opened inside is finished by then.
+    """
+
+    size_wh: tuple[int, int]
+    """Width and height of every frame."""
+    rate: Fraction
+    """Frames a second, nominal: the frames' own times count."""
+    frames: int | None = None
+    """How many are to come, by estimate; None: nobody knows."""
+    failure: InputError | None = None
+    """Why the frames ended early."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """The frames, once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the file or device; more than once does no harm."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if kind is None and self.failure is not None:
+            raise self.failure

@@ -1,0 +1,165 @@
+"""RGB frames to a video file with the source's times and sound, finished whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from typing_extensions import Self
+
+from ..errors import OutputError
+from ..files import atomic_path
+from ..pixels import RgbImage, check_rgb
+from .colours import Colours
+from .pyav import require_pyav
+from .soundtrack import Soundtrack
+from .source import VideoFrame
+from .video_reader import VideoReader
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+CAMERA_TIME_BASE = Fraction(1, 90_000)
+
+
+class VideoWriter:
+    """A context manager; the format is the one that the suffix of `final` names.
+
+    Without an error, and on Ctrl-C once a frame was written, the file is finished, so that it plays, and gets its
+    name; on any other error nothing is left under that name.
+
+    size_wh: of the frames. H.264 holds even sides only: an odd one is filled up by repeating the last row or column.
+    source: whose times, colours and sound are kept; None: a camera's.
+    rate: frames a second for the encoder; the frames' own times are what is written.
+    preset, crf: of libx264 and libx265; `ultrafast` takes .6 of the time of `veryfast` and 7 times the space.
+
+    Raises:
+        OutputError: the codec is unknown, the format cannot hold the sound, or the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        final: Path,
+        size_wh: tuple[int, int],
+        source: VideoReader | None = None,
+        rate: Fraction | None = None,
+        codec: str = "libx264",
+        *,
+        preset: str = "veryfast",
+        crf: int = 18,
+    ) -> None:
+        self.final, self.size_wh, self.codec = final, size_wh, codec
+        self.rate = rate or (source.rate if source else Fraction(30))
+        self.frames = 0
+        """Written so far."""
+        self._options = {"preset": preset, "crf": str(crf)} if codec in ("libx264", "libx265") else {}
+        self._source = source
+        self._colours = source.colours if source else Colours.of_size(size_wh)
+        self._life = self._written()
+        self._last_pts: int | None = None
+
+    def write(self, pixels: RgbImage, frame: VideoFrame) -> None:
+        """Append `pixels`, uint8 (H, W, 3) RGB of `size_wh`, at the time of `frame`."""
+        check_rgb(pixels, "pixels")
+        if pixels.shape[1::-1] != self.size_wh:
+            raise ValueError(f"pixels: got {pixels.shape[1::-1]}, expected {self.size_wh}, the size of the video")
+        self._thread.submit(self._encode, pixels, frame).result()
+
+    def __enter__(self) -> Self:
+        require_pyav()
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._life.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._life.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        """The life of the file, top to bottom."""
+        import av
+
+        stopped = None
+        with (
+            atomic_path(self.final) as temporary,
+            _one_sentence(self.final),
+            av.open(str(temporary.absolute()), "w") as self._container,
+            # Ctrl-C comes to the main thread: here it cannot take away a packet that later ones build on.
+            ThreadPoolExecutor(1) as self._thread,
+        ):
+            self._stream = self._add_stream()
+            with self._open_sound() as self._sound:
+                try:
+                    yield
+                except KeyboardInterrupt as error:
+                    if not self.frames:
+                        raise
+                    stopped = error
+                self._thread.submit(self._finish, is_whole=stopped is None).result()
+        if stopped is not None:
+            raise stopped
+
+    def _add_stream(self) -> VideoStream:
+        try:
+            stream = self._container.add_stream(self.codec, rate=self.rate, options=self._options)
+        except ValueError as error:
+            raise OutputError(f"{self.final}: cannot be encoded as {self.codec!r}: {error}; use libx264") from error
+        assert stream.type == "video"
+        stream.width, stream.height = (side + side % 2 for side in self.size_wh)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = self._source.time_base if self._source else CAMERA_TIME_BASE
+        if self._source:
+            stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
+        self._colours.tag(stream)
+        return stream
+
+    def _open_sound(self) -> AbstractContextManager[Soundtrack | None]:
+        if self._source is None or not self._source.has_sound:
+            return nullcontext()
+        return closing(Soundtrack(self._source.path, self._container, self.final))
+
+    def _encode(self, pixels: RgbImage, frame: VideoFrame) -> None:
+        encoded = self._colours.from_rgb(_even(pixels), self._reformatter)
+        # Two frames at one time, in a damaged source, would stop the encoder.
+        self._last_pts = frame.pts if self._last_pts is None else max(frame.pts, self._last_pts + 1)
+        encoded.pts, encoded.time_base = self._last_pts, frame.time_base
+        self._container.mux(self._stream.encode(encoded))
+        self.frames += 1
+        if self._sound is not None:
+            self._sound.copy_until(float(frame.pts * frame.time_base))
+
+    def _finish(self, is_whole: bool) -> None:
+        if not self.frames:
+            raise OutputError(f"{self.final}: got no frame, expected at least one; nothing was left under that name")
+        self._container.mux(self._stream.encode(None))
+        if self._sound is not None and is_whole:
+            self._sound.copy_until(float("inf"))
+
+
+@contextmanager
+def _one_sentence(final: Path) -> Iterator[None]:
+    from av.error import FFmpegError
+
+    try:
+        yield
+    except FFmpegError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{final}: cannot be written: {reason}; nothing was left under that name") from error
+
+
+def _even(pixels: RgbImage) -> RgbImage:
+    height, width = pixels.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return np.ascontiguousarray(pixels)
+    return np.asarray(cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)

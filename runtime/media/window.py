@@ -1,0 +1,52 @@
+"""A window on the screen that shows frames."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import cv2
+from typing_extensions import Self
+
+from ..errors import OutputError
+from ..pixels import RgbImage, bgr_from_rgb
+from .display import has_display
+
+__all__ = ["Window", "has_display"]
+
+_QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})  # 27: Esc
+
+
+class Window:
+    """A context manager; opens with the first frame.
+
+    Raises:
+        OutputError: there is no screen, or OpenCV is built without windows.
+    """
+
+    def __init__(self, title: str) -> None:
+        can_show, why = has_display()
+        if not can_show:
+            raise OutputError(f"no window can be shown: {why}; or write to a file with --output")
+        self.title = title
+        self._is_open = False
+
+    def show(self, frame: RgbImage) -> bool:
+        """Show uint8 (H, W, 3) RGB; False once the user has pressed q or Esc or has closed the window."""
+        if not self._is_open:
+            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            cv2.resizeWindow(self.title, frame.shape[1], frame.shape[0])
+            self._is_open = True
+        cv2.imshow(self.title, bgr_from_rgb(frame))
+        if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
+            return False
+        return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_open:
+            cv2.destroyAllWindows()
+            self._is_open = False

@@ -1,0 +1,85 @@
+"""Moving pictures: frames of a source -> restored by several workers -> shown in order to every sink, and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from itertools import takewhile
+from threading import Event
+from time import perf_counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .errors import InputError
+from .frame_work import FrameResult, FrameWork
+from .interrupt import stop_on_interrupt
+from .media.source import Source
+from .ordered import ordered_map
+from .progress import progress
+from .records import Records
+from .summary import Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Show: TypeAlias = "Callable[[FrameResult], bool | None]"
+"""Takes a result, in order, in the thread that runs; False where no more are wanted."""
+Sink: TypeAlias = AbstractContextManager[Show]
+"""Where frames go. Ctrl-C reaches it as KeyboardInterrupt, once what was under way has been shown."""
+
+
+def restore_stream(
+    source: Source,
+    work: FrameWork,
+    sinks: Sequence[Sink],
+    summary: Summary,
+    console: Console,
+    *,
+    run: Mapping[str, Any] = MappingProxyType({}),
+    workers: int = 1,
+) -> Summary:
+    """Restore the frames of `source` until it or a sink ends, and count them in `summary`.
+
+    run: header of the record file, which `summary` names, if any.
+    A source that is damaged half-way, and Ctrl-C, end the run as its end would; the summary says so.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    started = perf_counter()
+    with stop_on_interrupt() as stop, progress(console, "restoring", summary.total, "frame") as advance:
+        try:
+            with source, ExitStack() as stack:
+                shows = [stack.enter_context(sink) for sink in sinks]
+                records = Records(summary.records, run, sync=False) if summary.records else None
+                add = stack.enter_context(records).add if records else None
+                results = stack.enter_context(closing(_results(source, work, shows, workers, stop)))
+                for number, result in enumerate(results):
+                    record = result.record(number)
+                    summary.add(f"frame {number}", record)
+                    if add:
+                        add(record)
+                    advance()
+        except KeyboardInterrupt:  # the sinks have finished what they have
+            summary.stopped = True
+        except InputError as error:
+            if error is not source.failure:
+                raise
+            summary.cut = str(error)
+    summary.seconds = perf_counter() - started
+    return summary
+
+
+def _results(
+    source: Source, work: FrameWork, shows: Sequence[Show], workers: int, stop: Event
+) -> Generator[FrameResult, None, None]:
+    """Results in order, once each was shown; after `stop`, what was under way and then KeyboardInterrupt."""
+    frames = takewhile(lambda _: not stop.is_set(), source)
+    with closing(ordered_map(work, frames, workers)) as results:
+        for result in results:
+            wanted = [show(result) is not False for show in shows]
+            yield result
+            if not all(wanted):
+                return
+    if stop.is_set():
+        raise KeyboardInterrupt

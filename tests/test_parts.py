@@ -1,0 +1,179 @@
+"""Each part is seen working, and seen missing with the line that installs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import features
+
+from fsr.runtime import bundle, parts
+from fsr.runtime.bundle import default_folder
+from fsr.runtime.engines import OPENERS
+from fsr.runtime.errors import EngineUnavailableError
+from fsr.runtime.parts import EnginePart, Part, looked_at
+
+
+def the(name: str, found: list[Part]) -> Part:
+    (part,) = [part for part in found if part.name == name]
+    return part
+
+
+def engines(gpus: list[str]) -> dict[str, EnginePart]:
+    return {part.name: part for part in parts.engines(gpus)}
+
+
+def test_every_engine_is_tried_with_the_default_models() -> None:
+    found = engines([])
+    assert list(found) == list(OPENERS)
+    assert found["onnxruntime"] == EnginePart("onnxruntime", True, "cpu; runs fp32", None, "cpu", ("fp32",))
+
+
+@pytest.mark.parametrize(
+    ("package", "engine", "install"),
+    [
+        ("onnxruntime", "onnxruntime", "pip install onnxruntime"),
+        ("openvino", "openvino", 'pip install "fsr-edge[openvino]"'),
+    ],
+)
+def test_a_missing_engine_has_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, engine: str, install: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    part = engines([])[engine]
+    assert part.works is False and part.install == install
+    assert "cannot be imported" in part.detail and install not in part.detail
+
+
+def test_cuda_is_to_be_installed_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: object, precision: str) -> None:
+        raise EngineUnavailableError("this onnxruntime has no CUDA; install it with: pip install it")
+
+    monkeypatch.setattr("fsr.runtime.engines.opening.OPENERS", {**OPENERS, "onnxruntime-cuda": refuse})
+    without, with_one = engines([])["onnxruntime-cuda"], engines(["H200"])["onnxruntime-cuda"]
+    assert (without.detail, without.install) == ("no NVIDIA GPU was found", None)
+    assert (with_one.detail, with_one.install) == ("this onnxruntime has no CUDA", "pip install it")
+
+
+def test_a_precision_that_does_not_run_is_named_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "int8.onnx").write_text("no model")
+    model = default_folder() / "edge-L-16x8.fp32.onnx"
+    monkeypatch.setattr(parts, "_models_to_try", lambda: {"fp32": model, "int8": tmp_path / "int8.onnx"})
+    part = engines([])["onnxruntime"]
+    assert part.works and part.precisions == ("fp32",)
+    assert "runs fp32; not int8: " in part.detail and "int8.onnx: ONNX Runtime cannot open it" in part.detail
+
+
+def test_auto_says_what_it_takes_and_why() -> None:
+    (part,) = parts.auto()
+    assert part.works and part.detail.startswith("takes onnxruntime") and ": " in part.detail
+
+
+def test_the_default_bundle_is_checked_file_by_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole, *models = parts.default_bundle()
+    assert whole.works and "every hash holds" in whole.detail
+    assert [part.name for part in models] == bundle.open_bundle(default_folder()).names
+    assert all("tier " in part.detail and "fp32" in part.detail for part in models)
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(default_folder(), damaged)
+    (damaged / "detector.onnx").write_bytes(b"spoilt")
+    monkeypatch.setattr(bundle, "default_folder", lambda: damaged)
+    (part,) = looked_at("default", parts.default_bundle)
+    assert part.works is False and "detector.onnx: got sha256" in part.detail
+    assert engines([])["onnxruntime"].works  # the engine is not to blame
+    assert engines([])["onnxruntime"].precisions == ()
+
+
+def make_cameras(monkeypatch: pytest.MonkeyPatch, folder: Path, names: dict[str, str | None]) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(parts, "CAMERAS", folder / "dev")
+    monkeypatch.setattr(parts, "CAMERA_NAMES", folder / "names")
+    (folder / "dev").mkdir()
+    for device, name in names.items():
+        (folder / "dev" / device).touch()
+        if name is not None:
+            (folder / "names" / device).mkdir(parents=True)
+            (folder / "names" / device / "name").write_text(f"{name}\n")
+
+
+def test_cameras_come_in_the_order_of_their_numbers_with_their_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_cameras(monkeypatch, tmp_path, {"video10": "C", "video0": "A", "video2": None})
+    found = list(parts.cameras())
+    assert [Path(part.name).name for part in found] == ["video0", "video2", "video10"]
+    assert [part.detail for part in found] == ["A", "without a name", "C"]
+    assert all(part.works for part in found)
+
+
+def test_a_camera_that_may_not_be_read_has_the_line_that_allows_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_cameras(monkeypatch, tmp_path, {"video0": "A"})
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (part,) = parts.cameras()
+    assert part.works is False and part.install == 'sudo usermod -aG video "$USER"'
+
+
+def test_no_camera_and_systems_that_list_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    make_cameras(monkeypatch, tmp_path, {})
+    (part,) = parts.cameras()
+    assert part.works is False and "plug one in" in part.detail
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (part,) = parts.cameras()
+    assert part.works is None
+
+
+@pytest.mark.parametrize(
+    ("works", "why", "install"),
+    [
+        (True, "a window can be shown", None),
+        (False, "there is no display", None),
+        (False, "this OpenCV is headless", parts.INSTALL_WINDOWS),
+    ],
+)
+def test_a_window_needs_a_display_and_an_opencv_that_shows_it(
+    monkeypatch: pytest.MonkeyPatch, works: bool, why: str, install: str | None
+) -> None:
+    window = SimpleNamespace(has_display=lambda: (works, why))
+    monkeypatch.setitem(sys.modules, "fsr.runtime.media.window", window)
+    assert list(parts.display()) == [Part("window", works, why, install)]
+
+
+def test_formats_that_pillow_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert the("PNG", list(parts.pictures())).works
+    monkeypatch.setattr(features, "check", lambda name: name != "webp")
+    found = list(parts.pictures())
+    assert [part.name for part in found if not part.works] == ["WebP"]
+    assert the("WebP", found).install == "pip install --force-reinstall pillow"
+
+
+def test_without_pyav_the_line_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (part,) = parts.video()
+    assert part.works is False and part.install == 'pip install "fsr-edge[video]"'
+
+
+def test_codecs_that_pyav_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    av = SimpleNamespace(__version__="18", codecs_available={"h264"})
+    monkeypatch.setitem(sys.modules, "av", av)
+    found = list(parts.video())
+    assert the("H.264 reading", found).works
+    assert the("H.264 writing", found) == Part(
+        "H.264 writing", False, "this PyAV has no libx264", "pip install --force-reinstall av"
+    )
+
+
+def test_a_part_that_cannot_even_be_looked_at_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash() -> None:
+        raise OSError("libGL.so.1 is missing")
+
+    monkeypatch.setitem(sys.modules, "fsr.runtime.media.window", SimpleNamespace(has_display=crash))
+    assert looked_at("window", parts.display) == [Part("window", False, "OSError: libGL.so.1 is missing")]

@@ -1,0 +1,133 @@
+"""Faces are found down to the asked width, each once, wherever they stand, and their landmarks are good."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fsr.runtime import search
+from fsr.runtime.bundle import default_detector
+from fsr.runtime.detect import Detector, Face, largest
+from fsr.runtime.geometry import resize
+from fsr.runtime.pixels import RgbImage
+from fsr.runtime.search import FaceSearch, confirmed, cut_off, pass_scales, scaled, tiles, width_of
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.open(default_detector())
+
+
+def shrunk(portrait: RgbImage, detector: Detector, width: float) -> tuple[RgbImage, NDArray[np.float64]]:
+    """The portrait with its face `width` pixels wide, and the landmarks that the large picture shows there."""
+    face = largest(detector(portrait))
+    assert face is not None
+    factor = width / width_of(face)
+    size_wh = (round(portrait.shape[1] * factor), round(portrait.shape[0] * factor))
+    factors = np.array(size_wh) / portrait.shape[1::-1]
+    return resize(portrait, size_wh), (face.landmarks + 0.5) * factors - 0.5
+
+
+def placed(canvas: RgbImage, picture: RgbImage, x: int, y: int) -> None:
+    canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+
+
+@pytest.mark.parametrize("portrait", ["astronaut", "grace_hopper"])
+@pytest.mark.parametrize(("width", "min_face"), [(12, 12), (14, 12), (16, 16), (24, 24), (40, 24)])
+def test_small_faces_are_found_with_good_landmarks(
+    detector: Detector, portrait: str, width: int, min_face: float, request: pytest.FixtureRequest
+) -> None:
+    small, landmarks = shrunk(request.getfixturevalue(portrait), detector, width)
+    (found,) = FaceSearch(detector, min_face)(small)
+    assert found.reliable
+    eyes = np.hypot(*(landmarks[1] - landmarks[0]))
+    assert np.linalg.norm(found.face.landmarks - landmarks, axis=1).mean() < 0.17 * eyes
+    assert width_of(found.face) == pytest.approx(width, rel=0.2)
+
+
+def test_the_second_look_places_landmarks_better(
+    detector: Detector, astronaut: RgbImage, grace_hopper: RgbImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def error() -> float:
+        errors = []
+        for portrait in (astronaut, grace_hopper):
+            for width in (13, 15, 17, 19):
+                small, landmarks = shrunk(portrait, detector, width)
+                (found,) = FaceSearch(detector, 16)(small)
+                errors.append(np.linalg.norm(found.face.landmarks - landmarks, axis=1).mean() / width)
+        return float(np.mean(errors))
+
+    with_look = error()
+    monkeypatch.setattr(search, "LOOK_BELOW", 0.0)
+    assert with_look < 0.85 * error()
+
+
+def test_faces_across_tiles_are_found_once_each(
+    detector: Detector, astronaut: RgbImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of a quarter of the picture, faces on and beside their seams, and one too large for any tile."""
+    monkeypatch.setattr(search, "TILE_LONG", 256)
+    monkeypatch.setattr(search, "TILE_SHORT", 200)
+    monkeypatch.setattr(search, "OVERLAP", 64)
+    small, large = shrunk(astronaut, detector, 28)[0], shrunk(astronaut, detector, 120)[0]
+    canvas = np.full((1000, 1000, 3), 110, np.uint8)
+    corners = [(20, 20), (215, 30), (300, 150), (150, 215), (20, 400)]
+    for x, y in corners:
+        placed(canvas, small, x, y)
+    placed(canvas, large, 310, 310)
+    found = FaceSearch(detector, 24)(canvas)
+    widths = sorted(round(width_of(f.face)) for f in found)
+    assert len(found) == len(corners) + 1
+    assert widths[-1] > 100 and max(widths[:-1]) < 40
+
+
+def test_what_is_no_face_at_the_second_look_is_not_reliable(detector: Detector) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)
+    nothing = Face(np.array([40, 40, 60, 60], np.float32), np.full((5, 2), 50, np.float32), 0.7)
+    (looked,) = FaceSearch(detector, 16).look_again(noise, [nothing])
+    assert not looked.reliable and looked.face is nothing
+
+
+def test_the_second_look_keeps_to_its_face() -> None:
+    """A neighbour in the same square is another face."""
+    first = Face(np.array([40, 40, 60, 60], np.float32), np.full((5, 2), 50, np.float32), 0.7)
+    same = Face(np.array([41, 41, 61, 61], np.float32), np.full((5, 2), 51, np.float32), 0.8)
+    neighbour = Face(np.array([58, 40, 78, 60], np.float32), np.full((5, 2), 68, np.float32), 0.9)
+    assert not confirmed(first, [neighbour]).reliable
+    found = confirmed(first, [neighbour, same])
+    assert found.reliable and found.face.score == 0.7
+    np.testing.assert_array_equal(found.face.landmarks, same.landmarks)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 400), (31, 33), (50, 2600), (2000, 1400)])
+def test_a_frame_of_any_size_is_searched(detector: Detector, shape: tuple[int, int]) -> None:
+    assert FaceSearch(detector, 24)(np.full((*shape, 3), 127, np.uint8)) == []
+
+
+@given(width=st.integers(1, 9000), height=st.integers(1, 9000))
+def test_tiles_cover_the_picture_and_overlap(width: int, height: int) -> None:
+    found = list(tiles(width, height))
+    long, short = sorted((found[0][2] - found[0][0], found[0][3] - found[0][1]), reverse=True)
+    assert long <= search.TILE_LONG and short <= search.TILE_SHORT
+    for length, (first, last) in ((width, (0, 2)), (height, (1, 3))):
+        spans = sorted({(tile[first], tile[last]) for tile in found})
+        assert spans[0][0] == 0 and spans[-1][1] == length
+        assert all(end - start >= search.OVERLAP for (start, _), (_, end) in zip(spans[1:], spans, strict=False))
+
+
+@given(first=st.floats(0.05, 3), width=st.integers(1, 20_000), height=st.integers(1, 20_000))
+def test_the_last_pass_sees_all_at_once(first: float, width: int, height: int) -> None:
+    scales = pass_scales(first, (width, height))
+    counts = [len(list(tiles(*scaled((width, height), scale)))) for scale in scales]
+    assert scales[0] == first and counts[-1] == 1 and all(count > 1 for count in counts[:-1])
+
+
+def test_a_box_cut_by_a_seam_is_left_to_the_neighbour() -> None:
+    box = np.array([0.2, 50, 40, 90], np.float32)
+    assert cut_off(box, (100, 0, 356, 256), (800, 600))
+    assert not cut_off(box, (0, 0, 256, 256), (800, 600))  # the picture's own edge
+    assert cut_off(np.array([230, 50, 255, 90], np.float32), (0, 0, 256, 256), (800, 600))
+    assert not cut_off(np.array([230, 50, 255, 90], np.float32), (544, 344, 800, 600), (800, 600))
