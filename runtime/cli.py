@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .help_sections import SectionedCommand
+from .runs.help_sections import SectionedCommand
 
 ENGINES = ("auto", "onnxruntime", "onnxruntime-cuda", "openvino")
 """`engines.OPENERS` knows the same; spelt out here since --help must not load it."""
@@ -86,8 +86,8 @@ def main(**given: Any) -> None:
     Exit codes: 0 done; 1 some inputs failed, each named, the others done; 2 wrong usage or a missing part;
     130 stopped by Ctrl-C, what was done is kept.
     """
-    from .request import Request
-    from .run import run
+    from .runs.request import Request
+    from .runs.run import run
 
     try:
         sys.exit(run(Request(**given)))

@@ -15,10 +15,18 @@ FEATHER = 0.16
 """Share of the crop's side over which the restored face fades in, from each edge."""
 
 
-def paste(canvas: RgbImage, restored: RgbImage, canvas_from_restored: Transform, strength: float = 1.0) -> None:
+def paste(
+    canvas: RgbImage,
+    restored: RgbImage,
+    canvas_from_restored: Transform,
+    strength: float = 1.0,
+    *,
+    crisp: bool = False,
+) -> None:
     """Blend one restored face into `canvas`, in place.
 
     canvas: uint8 (H, W, 3) RGB. restored: uint8 (S, S, 3) RGB. strength: 0 (nothing changes) to 1.
+    crisp: keep a face sharp that is pasted no larger than it was.
     """
     source, canvas_from_source = prefiltered(restored, canvas_from_restored)
     left, top, right, bottom = rectangle(canvas_from_source, len(source), canvas)
@@ -26,8 +34,10 @@ def paste(canvas: RgbImage, restored: RgbImage, canvas_from_restored: Transform,
         return
     here_from_source = canvas_from_source - np.array([[0, 0, left], [0, 0, top]])
     size_wh = (right - left, bottom - top)
-    # Cubic where the face is enlarged; where it shrinks, by less than 2, linear samples are the better filter.
-    kernel = cv2.INTER_CUBIC if scale_of(here_from_source) > 1 else cv2.INTER_LINEAR
+    # Where the face shrinks, by less than 2, linear samples are the better filter, by up to .2 dB; but a face that is
+    # pasted at the size it had would come out softer than it was.
+    cubic = crisp or scale_of(here_from_source) > 1
+    kernel = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     face = cv2.warpAffine(source, here_from_source, size_wh, flags=kernel, borderMode=cv2.BORDER_REPLICATE)
     weight = cv2.warpAffine(feather(len(source)), here_from_source, size_wh) * strength
     region = canvas[top:bottom, left:right]

@@ -72,7 +72,7 @@ class Restorer:
     @classmethod
     def open(
         cls,
-        bundle: Path | None = None,
+        bundle: Path | str | None = None,
         *,
         engine: str = "auto",
         precision: str = "auto",
@@ -88,7 +88,7 @@ class Restorer:
             BundleError: the bundle is damaged or newer than this program.
             EngineUnavailableError: the engine is not here, or a model is not in the bundle in that precision.
         """
-        opened = open_bundle(bundle or default_folder())
+        opened = open_bundle(Path(bundle or default_folder()))
         models = models_of_tier(opened, tier)
         choice = choose_engine(engine)
         exact = "fp32" if precision == "auto" else precision
@@ -152,7 +152,8 @@ def paste_face(image: RgbImage, face: RestoredFace, options: RestoreOptions) -> 
         return
     crop_from_restored = scaling(len(face.low) / len(face.restored))
     image_from_crop = compose(scaling(options.scale), invert(face.crop_from_frame))
-    paste(image, face.restored, compose(image_from_crop, crop_from_restored), options.strength)
+    image_from_restored = compose(image_from_crop, crop_from_restored)
+    paste(image, face.restored, image_from_restored, options.strength, crisp=options.scale == 1)
 
 
 def models_of_tier(bundle: Bundle, tier: str | None) -> list[ModelEntry]:

@@ -30,15 +30,15 @@ from tiny_data import portrait, save
 
 from fsr.calibration.parity_set import portraits
 from fsr.export.to_onnx import to_onnx
+from fsr.runtime.bench.memory import resident_megabytes
+from fsr.runtime.bench.scenes import SEEDS, make_scene
 from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector
 from fsr.runtime.engines import open_engine
-from fsr.runtime.folder_run import RESULTS
 from fsr.runtime.geometry import resize, similarity_transforms, template_landmarks
 from fsr.runtime.media.images import write_image
-from fsr.runtime.memory import resident_megabytes
 from fsr.runtime.pixels import RgbImage, bgr_from_rgb, rgb_from_bgr
-from fsr.runtime.scenes import SEEDS, make_scene
+from fsr.runtime.runs.folder import RESULTS
 from fsr.train.checkpoint import Checkpoint
 from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
 from fsr.train.prepare import CELEBA_ROWS, PrepareConfig, crop_one, find_pictures

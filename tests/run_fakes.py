@@ -11,13 +11,13 @@ from rich.console import Console
 
 from fsr.runtime.align import RestoredFace
 from fsr.runtime.detect import Face
-from fsr.runtime.folder_run import find_pictures, restore_folder
 from fsr.runtime.media.images import write_image
-from fsr.runtime.picture_work import PictureWork
 from fsr.runtime.pipeline import RestoredFrame, enlarge
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.records import PIXELS
-from fsr.runtime.summary import Summary
+from fsr.runtime.runs.folder import find_pictures, restore_folder
+from fsr.runtime.runs.picture_work import PictureWork
+from fsr.runtime.runs.records import PIXELS
+from fsr.runtime.runs.summary import Summary
 
 RUN: dict[str, Any] = {"version": "test", PIXELS: {"--scale": 2}}
 CROP = np.full((8, 8, 3), (200, 100, 50), np.uint8)

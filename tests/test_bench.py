@@ -11,18 +11,19 @@ import pytest
 from rich.console import Console
 from run_fakes import FakeRestorer, face
 
-from fsr.runtime import bench, naive
-from fsr.runtime import race as racing
-from fsr.runtime.bench import detector_input, run_bench, user_load
-from fsr.runtime.bench_figures import BenchReport, found_of, recall_of, speeds_of, stages_of, times_naive
-from fsr.runtime.bench_report import render
+from fsr.runtime.bench import chain as bench
+from fsr.runtime.bench import naive
+from fsr.runtime.bench import race as racing
+from fsr.runtime.bench.chain import detector_input, run_bench, user_load
+from fsr.runtime.bench.figures import BenchReport, found_of, recall_of, speeds_of, stages_of, times_naive
+from fsr.runtime.bench.race import Contestant, Outcome, Turn
+from fsr.runtime.bench.report import render
 from fsr.runtime.errors import EngineUnavailableError
 from fsr.runtime.geometry import resize
 from fsr.runtime.media.images import write_image
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.pipeline import RestoredFrame
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.race import Contestant, Outcome, Turn
 
 BOX = np.array([[10.0, 10, 30, 40]])
 

@@ -166,6 +166,15 @@ def test_init_goes_on_from_a_checkpoints_weights(pack: Path, tmp_path: Path) -> 
     assert not torch.allclose(before["tail.weight"], scratch["tail.weight"], atol=1e-6)
 
 
+def test_init_may_lack_the_positions_that_are_to_be_learned(pack: Path, tmp_path: Path) -> None:
+    first = run(recipe(pack, tmp_path / "first", 2))
+    places = EdgeConfig("S", 16, 8, positions=True)
+    second = load_file(run(recipe(pack, tmp_path / "second", 3, init=first, network=places)))
+    assert second["positions"].abs().max() > 0
+    with pytest.raises(CheckpointError, match="--init"):
+        run(recipe(pack, tmp_path / "third", 1, init=tmp_path / "second" / "model.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("config", "framing"), [(EdgeConfig("M", 16, 8), "runtime"), (EdgeConfig("S", 16, 8), "celeba178")]
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -20,11 +21,13 @@ from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector, largest
 from fsr.runtime.engines import Engine
 from fsr.runtime.geometry import Transform, compose, resize, warp
+from fsr.runtime.media.images import read_image
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.pipeline import Restorer
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.superresolve import super_resolve
 
+ROOT = Path(__file__).resolve().parent.parent
 SCALE = 4
 WIDTHS = (13, 18, 24)
 """Of the face in the small scene, in pixels; the portraits themselves hold four times as much."""
@@ -124,3 +127,18 @@ def test_a_mistake_costs_the_decibel(
     part, name, mistaken = MISTAKES[mistake]
     monkeypatch.setattr(part, name, mistaken)
     assert np.mean(gains(restorer, portraits)) < 1
+
+
+def test_the_readmes_picture_is_what_the_program_makes() -> None:
+    """A golden picture: a change of geometry, paste, colours or models shows in it."""
+    golden = read_image(ROOT / "docs" / "restored.png").astype(int)
+    with Restorer.open(options=RestoreOptions(scale=8, min_face=12)) as restorer:
+        frame = read_image(ROOT / "examples" / "collins_14px.png")
+        image = restorer(frame).image
+        (face,) = restorer(frame).faces
+    side = round(1.1 * 8 * float(face.face.box_xyxy[2] - face.face.box_xyxy[0]))
+    x, y = (round(8 * float(c)) for c in face.face.centre)
+    tile = resize(image[max(0, y - side) : y + side, max(0, x - side) : x + side], (224, 224)).astype(int)
+    apart = np.abs(tile - golden[224:, :224])
+    assert apart.mean() < 0.5 and apart.max() <= 8
+    assert np.abs(tile - golden[:224, :224]).mean() > 2  # bicubic, above it, is another picture

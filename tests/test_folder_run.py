@@ -12,11 +12,11 @@ from PIL import Image
 from run_fakes import CROP, RUN, FakeRestorer, face, files_below, make_pictures, picture, run_folder
 
 from fsr.runtime.errors import InputError, UsageError
-from fsr.runtime.folder_run import find_pictures
 from fsr.runtime.media.images import Picture, read_image, read_picture, write_image, write_picture
-from fsr.runtime.picture_work import PictureWork
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.records import PIXELS, Record, read_records
+from fsr.runtime.runs.folder import find_pictures
+from fsr.runtime.runs.picture_work import PictureWork
+from fsr.runtime.runs.records import PIXELS, Record, read_records
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_only_temporaries_of_a_run_are_removed(source: Path, out: Path) -> None:
 
 def test_each_line_is_written_after_its_files(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_pictures(source, 5)
-    from fsr.runtime.records import Records
+    from fsr.runtime.runs.records import Records
 
     add = Records.add
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fsr.runtime.memory import PROC, peak_megabytes, resident_megabytes
+from fsr.runtime.bench.memory import PROC, peak_megabytes, resident_megabytes
 
 
 def test_counts_what_is_resident() -> None:

@@ -9,13 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from torch import nn
 
-from fsr.runtime import naive
+from fsr.runtime.bench import naive
+from fsr.runtime.bench.naive import NaiveChain, make_network, require_naive
 from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector
 from fsr.runtime.errors import EngineUnavailableError, InputError
 from fsr.runtime.geometry import resize
 from fsr.runtime.media.images import read_image, write_image
-from fsr.runtime.naive import NaiveChain, make_network, require_naive
 from fsr.runtime.pixels import RgbImage
 
 

@@ -63,6 +63,23 @@ def test_parameters(tier: str, input_size: int, scale: int, parameters: int) -> 
 
 
 # Measured: .006, .045, .027 of a range of 1.
+def test_positions_start_as_nothing_and_tell_places_apart() -> None:
+    torch.manual_seed(0)
+    plain, places = (EdgeNet(EdgeConfig("S", 16, 8, positions)) for positions in (False, True))
+    assert places.load_state_dict(plain.state_dict(), strict=False).missing_keys == ["positions"]
+    flat = torch.full((1, 3, 16, 16), 0.5)
+    nn.init.normal_(plain.tail.weight, std=0.1)
+    places.tail.weight = plain.tail.weight
+    with torch.no_grad():
+        torch.testing.assert_close(plain(flat), places(flat))
+        assert places.positions is not None
+        places.positions[:, 5, 9] = 1.0
+        changed = (places(flat) - plain(flat)).abs().amax((0, 1))
+    y, x = divmod(int(changed.argmax()), 128)
+    assert (abs(y // 8 - 5), abs(x // 8 - 9)) <= (2, 2)
+    assert multiply_accumulates(plain.config) == multiply_accumulates(places.config)
+
+
 @pytest.mark.parametrize(("tier", "most"), [("S", 0.01), ("M", 0.07), ("L", 0.04)])
 def test_a_new_network_starts_near_bilinear(tier: str, most: float) -> None:
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from fsr.runtime.ordered import LOOK_AHEAD, ordered_map
+from fsr.runtime.runs.ordered import LOOK_AHEAD, ordered_map
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for another thread fails."""

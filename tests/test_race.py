@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fsr.runtime.race import MIN_ROUNDS, PICTURES, Contestant, Outcome, race, take_turn
+from fsr.runtime.bench.race import MIN_ROUNDS, PICTURES, Contestant, Outcome, race, take_turn
 
 PICTURE = Path("a.jpg")
 

@@ -13,7 +13,7 @@ import pytest
 from fsr.runtime.align import RestoredFace
 from fsr.runtime.detect import Face
 from fsr.runtime.errors import InputError, OutputError, UsageError
-from fsr.runtime.records import PIXELS, Records, face_record, read_records, resumable
+from fsr.runtime.runs.records import PIXELS, Records, face_record, read_records, resumable
 
 RUN: dict[str, Any] = {"version": "1", PIXELS: {"--scale": 2, "--max-faces": None}}
 

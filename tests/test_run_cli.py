@@ -26,8 +26,8 @@ from fsr.runtime.machine import this_machine
 from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.parts import Part
-from fsr.runtime.records import read_records
-from fsr.runtime.request import RULES, Request
+from fsr.runtime.runs.records import read_records
+from fsr.runtime.runs.request import RULES, Request
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PICTURES = sorted(path.name for path in EXAMPLES.glob("*.png"))
@@ -214,7 +214,7 @@ def test_the_bench_is_given_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) 
             asked.update(more, options=options, workers=workers, engine=restorer.description)
         raise InputError("seen enough")
 
-    monkeypatch.setattr("fsr.runtime.bench.run_bench", fake)
+    monkeypatch.setattr("fsr.runtime.bench.chain.run_bench", fake)
     arguments = ["--bench", "--naive", "-i", EXAMPLES, "--workers", 3, "--scale", 1, "--engine", "onnxruntime"]
     assert_one_sentence(run(*arguments), "seen enough")
     assert (asked["naive"], asked["workers"], asked["options"].scale) == (True, 3, 1)

@@ -23,8 +23,8 @@ from fsr.runtime.errors import InputError, OutputError
 from fsr.runtime.files import require_writable
 from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.records import read_records
-from fsr.runtime.summary import Summary
+from fsr.runtime.runs.records import read_records
+from fsr.runtime.runs.summary import Summary
 
 TESTS = Path(__file__).parent
 PATIENCE = 60.0
@@ -130,7 +130,7 @@ def test_the_maker_of_the_huge_picture_makes_pictures(tmp_path: Path) -> None:
 
 
 def test_a_picture_too_large_once_enlarged_is_named(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsr.runtime.picture_work.MAX_ENLARGED", 4000)
+    monkeypatch.setattr("fsr.runtime.runs.picture_work.MAX_ENLARGED", 4000)
     write_image(source / "large.png", picture(9, (50, 21)))
     restorer = FakeRestorer(face(), before=lambda f: f.shape == (10, 12, 3) or pytest.fail("it was restored"))
     assert_only("large.png", run_folder(source, out, restorer), out, "50 x 21", "smaller --scale")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsr.runtime.bench_figures import found_of
+from fsr.runtime.bench.figures import found_of
+from fsr.runtime.bench.scenes import NATIVE_SIZES, SEEDS, SIZE_WH, make_scene
 from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector
 from fsr.runtime.media.images import read_image, write_image
-from fsr.runtime.scenes import NATIVE_SIZES, SEEDS, SIZE_WH, make_scene
 
 
 @pytest.fixture(scope="module")

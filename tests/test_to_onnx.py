@@ -12,10 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import tiny_checkpoint, tiny_onnx
 
 from fsr.calibration.parity_set import parity_faces
-from fsr.export.to_onnx import IR_VERSION, OPSET, Difference, check_graph, compare, require_parity
+from fsr.export.to_onnx import IR_VERSION, OPSET, Difference, check_graph, compare, require_parity, to_onnx
 from fsr.runtime.engines import open_engine
 from fsr.runtime.errors import ParityError
 from fsr.runtime.pixels import RgbBatch, to_float_nchw
+from fsr.train.checkpoint import Checkpoint
+from fsr.train.networks.edge import EdgeConfig, EdgeNet
 from fsr.train.restore import restore
 
 SHAPES = [(16, 8), (32, 4), (64, 4)]
@@ -87,6 +89,15 @@ def test_equals_pytorch_within_a_grey_level(input_size: int, scale: int, count: 
     assert got.shape == expected.shape == (count, input_size * scale, input_size * scale, 3)
     assert got.dtype == np.uint8
     assert np.abs(got.astype(int) - expected).max() <= 1
+
+
+def test_positions_are_exported() -> None:
+    network = EdgeNet(EdgeConfig("S", 32, 4, positions=True))
+    assert network.positions is not None
+    torch.nn.init.normal_(network.positions)
+    torch.nn.init.normal_(network.tail.weight, std=0.1)
+    checkpoint = Checkpoint("edge", network.config.to_json(), network.state_dict(), "runtime")
+    assert compare(checkpoint, to_onnx(checkpoint), harsh_faces(32, 8)).max <= 1
 
 
 @each_shape

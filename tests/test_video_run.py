@@ -23,14 +23,14 @@ from run_fakes import FakeRestorer, face
 
 from fsr.runtime.cli import main
 from fsr.runtime.errors import InputError, OutputError, UsageError
-from fsr.runtime.frame_work import FrameWork
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.media.video import VideoReader
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.records import PIXELS, read_records
-from fsr.runtime.stream_run import restore_stream
-from fsr.runtime.summary import Summary
-from fsr.runtime.video_run import restore_video, video_files
+from fsr.runtime.runs.frame_work import FrameWork
+from fsr.runtime.runs.records import PIXELS, read_records
+from fsr.runtime.runs.stream import restore_stream
+from fsr.runtime.runs.summary import Summary
+from fsr.runtime.runs.video import restore_video, video_files
 
 av = pytest.importorskip("av", reason="videos need PyAV")
 
@@ -188,7 +188,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence(film: Path, tmp_path: Pa
 
 
 def test_too_large_once_enlarged_is_a_sentence(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsr.runtime.picture_work.MAX_ENLARGED", 100)
+    monkeypatch.setattr("fsr.runtime.runs.picture_work.MAX_ENLARGED", 100)
     with pytest.raises(InputError, match=r"64 x 48.*smaller --scale"):
         restore(film, tmp_path / "out.mp4")
 
@@ -345,7 +345,7 @@ def test_a_camera_without_a_screen_goes_into_a_video(source: list[str]) -> None:
 @pytest.mark.usefixtures("camera")
 def test_a_camera_is_shown_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsr.runtime.media.window.has_display", lambda: (True, "on :0"))
-    monkeypatch.setattr("fsr.runtime.live_run.Window", FakeWindow)
+    monkeypatch.setattr("fsr.runtime.runs.live.Window", FakeWindow)
     FakeWindow.shapes.clear()
     result = CliRunner().invoke(main, ["--camera", "3", "--compare"])
     assert result.exit_code == 0, result.output

@@ -99,6 +99,11 @@ def prepare(**options: Any) -> None:
     show_default=True,
     help="psnr: the mean of the faces' dB, which tables are ranked by.",
 )
+@click.option(
+    "--positions",
+    is_flag=True,
+    help="Learn a value for every place of the aligned face; costs no arithmetic. --init may lack them.",
+)
 @click.option("--init", type=click.Path(path_type=Path), help="Checkpoint of the same network to start from.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --output.")
 @click.option(
@@ -112,8 +117,8 @@ def prepare(**options: Any) -> None:
 @click.option("--seed", default=0, show_default=True)
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float, loss: str, native_span: float, init: Path | None, resume: bool,
-    precision: str, threads: int | None, seed: int,
+    steps: int | None, batch: int, lr: float, loss: str, native_span: float, positions: bool, init: Path | None,
+    resume: bool, precision: str, threads: int | None, seed: int,
 ) -> None:  # fmt: skip
     """Train an edge student.
 
@@ -132,9 +137,8 @@ def edge(
     if threads is not None:
         torch.set_num_threads(max(1, threads))
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
-    recipe = EdgeRecipe(
-        packs, EdgeConfig(tier, input_size, scale), output, loop, batch, loss, native_span, init, resume
-    )
+    network = EdgeConfig(tier, input_size, scale, positions)
+    recipe = EdgeRecipe(packs, network, output, loop, batch, loss, native_span, init, resume)
     click.echo(train_edge(recipe))
 
 

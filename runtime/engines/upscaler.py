@@ -28,7 +28,8 @@ class Upscaler:
                 f"got a model that takes {network.input_shape} and returns {', '.join(network.outputs)}, "
                 "expected uint8 (N, S, S, 3) with S fixed and one output; export it with fsr-export onnx"
             )
-        self._network, self.input_size = network, side
+        self._network: Network | None = network
+        self.input_size = side
         restored = self._run(np.zeros((1, side, side, 3), np.uint8))
         self.output_size = restored.shape[1]
         if restored.dtype != np.uint8 or restored.shape != (1, self.output_size, self.output_size, 3):
@@ -39,11 +40,13 @@ class Upscaler:
 
     def __call__(self, batch: RgbBatch) -> RgbBatch:
         if len(batch) == 0:
-            check_batch(batch, self._network.input_shape)
+            check_batch(batch, (None, self.input_size, self.input_size, 3))
             return np.empty((0, self.output_size, self.output_size, 3), np.uint8)
         return self._run(batch)
 
     def _run(self, batch: RgbBatch) -> RgbBatch:
+        if self._network is None:
+            raise EngineUnavailableError("got a call after this engine was closed; open it anew")
         (restored,) = self._network(batch).values()
         return restored
 
@@ -53,4 +56,4 @@ class Upscaler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del self._network
+        self._network = None

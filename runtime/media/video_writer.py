@@ -114,7 +114,9 @@ class VideoWriter:
         try:
             stream = self._container.add_stream(self.codec, rate=self.rate, options=self._options)
         except ValueError as error:
-            raise OutputError(f"{self.final}: cannot be encoded as {self.codec!r}: {error}; use libx264") from error
+            raise OutputError(
+                f"{self.final}: cannot be encoded as {self.codec!r}: {error}; name the output .mp4, .mkv or .mov"
+            ) from error
         assert stream.type == "video"
         stream.width, stream.height = (side + side % 2 for side in self.size_wh)
         stream.pix_fmt = "yuv420p"

@@ -36,6 +36,9 @@ class EdgeConfig:
     """Side of the low-resolution crop in pixels: 16, 32 or 64."""
     scale: int
     """Magnification: 4 or 8."""
+    positions: bool = False
+    """Whether the head adds a learned value to every channel at every place of the grid: aligned faces have their
+    eyes, nose and mouth where they always are, and plain convolutions cannot know where they are."""
 
     def __post_init__(self) -> None:
         if self.tier not in TIERS:
@@ -77,6 +80,7 @@ class EdgeNet(nn.Module):
         self.unshuffle = config.input_size // GRID
         self.fold = config.output_size // (GRID * SHUFFLE)
         self.head = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
+        self.positions = nn.Parameter(torch.zeros(channels, GRID, GRID)) if config.positions else None
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
         self.tail = nn.Conv2d(channels // self.fold**2, 3 * SHUFFLE**2, 3, padding=1)
         self.initialise()
@@ -96,7 +100,8 @@ class EdgeNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, low: Tensor) -> Tensor:
-        features = F.relu(self.head(F.pixel_unshuffle(low, self.unshuffle)))
+        features = self.head(F.pixel_unshuffle(low, self.unshuffle))
+        features = F.relu(features if self.positions is None else features + self.positions)
         for layer in self.body:
             features = F.relu(layer(features))
         residual = F.pixel_shuffle(self.tail(F.pixel_shuffle(features, self.fold)), SHUFFLE)

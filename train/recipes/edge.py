@@ -102,12 +102,17 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
     if recipe.init is not None:
         checkpoint = load_checkpoint(recipe.init)
         expected = (recipe.network.to_json(), framing)
-        if checkpoint.network != "edge" or (checkpoint.config, checkpoint.framing) != expected:
+        # Places learned from nothing may be added to what was trained without.
+        config = {
+            **checkpoint.config,
+            "positions": checkpoint.config.get("positions", False) or recipe.network.positions,
+        }
+        if checkpoint.network != "edge" or (config, checkpoint.framing) != expected:
             raise CheckpointError(
                 f"--init {recipe.init}: got {checkpoint.network} {checkpoint.config} in {checkpoint.framing} framing, "
                 f"expected edge {expected[0]} in {framing} framing"
             )
-        network.load_state_dict(checkpoint.build().state_dict())
+        network.load_state_dict({**network.state_dict(), **checkpoint.build().state_dict()})
     return network
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, OutputError, UsageError
-from .interrupt import stop_on_interrupt
-from .media.images import SUFFIXES, find_images
+from ..errors import InputError, OutputError, UsageError
+from ..interrupt import stop_on_interrupt
+from ..media.images import SUFFIXES, find_images
+from ..media.video import is_video
 from .ordered import ordered_map
 from .picture_work import PictureWork
 from .progress import progress
@@ -44,6 +45,14 @@ def find_pictures(source: Path, output: Path) -> list[Path]:
         raise UsageError(f"--input: {source} is where --output {output} puts its results; choose another --output")
     if source.is_file():
         return [_single(source)]
+    if not source.exists():
+        raise InputError(f"{source}: got nothing there, expected a folder of pictures, a picture or a video")
+    if (
+        source.is_dir()
+        and (videos := [path for path in source.iterdir() if is_video(path)])
+        and not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*"))
+    ):
+        raise InputError(f"{source}: holds videos and no picture; give them one by one, such as --input {videos[0]}")
     found = find_images(source)
     if inner in outer.parents:
         below = source / outer.relative_to(inner)

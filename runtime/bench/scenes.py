@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import check_file, default_folder, read_manifest
-from .detect import Detector, largest
-from .errors import NoFaceError
-from .geometry import Transform, compose, transform_points
-from .paste import paste
-from .pixels import RgbBatch, RgbImage
-from .tiles import untile
+from ..bundle import check_file, default_folder, read_manifest
+from ..detect import Detector, largest
+from ..errors import NoFaceError
+from ..geometry import Transform, compose, transform_points
+from ..paste import paste
+from ..pixels import RgbBatch, RgbImage
+from ..tiles import untile
 
 SIZE_WH = (1280, 720)
 FACES = "runtime-128"

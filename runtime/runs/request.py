@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .errors import UsageError
-from .machine import cores
-from .media.video import VIDEO_SUFFIXES, is_video
-from .options import RestoreOptions
+from ..errors import UsageError
+from ..machine import cores
+from ..media.video import VIDEO_SUFFIXES, is_video
+from ..options import RestoreOptions
 
 OUTPUT = Path("fsr-out")
 

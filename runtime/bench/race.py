@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .ordered import ordered_map
+from ..runs.ordered import ordered_map
 
 PICTURES = 4
 """That each worker restores in a turn, or a little more."""

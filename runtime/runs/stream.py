@@ -10,10 +10,10 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .errors import InputError
+from ..errors import InputError
+from ..interrupt import stop_on_interrupt
+from ..media.source import Source
 from .frame_work import FrameResult, FrameWork
-from .interrupt import stop_on_interrupt
-from .media.source import Source
 from .ordered import ordered_map
 from .progress import progress
 from .records import Records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .pixels import RgbImage, check_rgb
+from ..pixels import RgbImage, check_rgb
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from .errors import InputError, OutputError, UsageError
-from .files import write_text
+from ..errors import InputError, OutputError, UsageError
+from ..files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .pipeline import RestoredFace
+    from ..pipeline import RestoredFace
 
 Record = dict[str, Any]
 

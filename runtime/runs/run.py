@@ -16,20 +16,20 @@ import click
 import cv2
 from rich.console import Console
 
-from .bundle import MANIFEST, default_folder, read_manifest
-from .files import require_writable, write_text
-from .folder_run import find_pictures, restore_folder
+from ..bundle import MANIFEST, default_folder, read_manifest
+from ..files import require_writable, write_text
+from ..machine import cores
+from ..media.images import find_images
+from ..media.video import Source, VideoReader
+from ..options import RestoreOptions
+from ..pipeline import Restorer
+from .folder import find_pictures, restore_folder
 from .frame_work import FrameWork
-from .machine import cores
-from .media.images import find_images
-from .media.video import Source, VideoReader
-from .options import RestoreOptions
 from .picture_work import PictureWork
-from .pipeline import Restorer
 from .records import PIXELS, Record
 from .request import Request
 from .summary import Summary
-from .video_run import VideoFiles, restore_video, video_files
+from .video import VideoFiles, restore_video, video_files
 
 
 def run(request: Request) -> int:
@@ -74,9 +74,9 @@ def _video(request: Request, console: Console) -> Summary:
 
 
 def _camera(request: Request, console: Console) -> Summary:
-    from .live_run import show_live
-    from .media.camera import Camera
-    from .media.window import has_display
+    from ..media.camera import Camera
+    from ..media.window import has_display
+    from .live import show_live
 
     index = request.camera_index or 0
     visible, why = has_display()
@@ -157,7 +157,7 @@ def header(request: Request, description: str) -> Record:
 
 
 def _doctor(request: Request) -> int:
-    from . import doctor
+    from .. import doctor
 
     diagnosis = doctor.examine()
     if request.json:
@@ -168,8 +168,8 @@ def _doctor(request: Request) -> int:
 
 
 def _bench(request: Request) -> int:
-    from .bench import run_bench
-    from .bench_report import render
+    from ..bench.chain import run_bench
+    from ..bench.report import render
 
     pictures = find_images(Path(request.input)) if request.input else []
     report = run_bench(

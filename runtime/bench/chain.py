@@ -19,21 +19,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .align import RESTORED
-from .bench_figures import BenchReport, LoadReport, recall_of, speeds_of, stages_of, times_naive
-from .bundle import default_detector
-from .detect import Detector
-from .machine import this_machine
-from .media.images import read_picture, write_image, write_picture
+from ..align import RESTORED
+from ..bundle import default_detector
+from ..detect import Detector
+from ..machine import this_machine
+from ..media.images import read_picture, write_image, write_picture
+from ..options import RestoreOptions
+from ..pipeline import RestoredFrame
+from ..pixels import RgbImage
+from ..search import DETECTABLE
+from ..timing import Stopwatch
+from .figures import BenchReport, LoadReport, recall_of, speeds_of, stages_of, times_naive
 from .memory import peak_megabytes
 from .naive import NaiveChain, require_naive
-from .options import RestoreOptions
-from .pipeline import RestoredFrame
-from .pixels import RgbImage
 from .race import Contestant, Outcome, Turn, race, take_turn
 from .scenes import SEEDS, PlacedFaces, make_scene
-from .search import DETECTABLE
-from .timing import Stopwatch
 
 QUALITY = 90
 """Of every JPEG written here."""

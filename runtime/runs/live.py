@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..media.source import Source
+from ..media.window import Window
 from .frame_work import FrameWork
-from .media.source import Source
-from .media.window import Window
-from .stream_run import Show, restore_stream
+from .stream import Show, restore_stream
 from .summary import Summary
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .geometry import iou
-from .machine import Machine
-from .options import RestoreOptions
+from ..geometry import iou
+from ..machine import Machine
+from ..options import RestoreOptions
 from .race import Contestant, Turn
 
 SAME_FACE = 0.5

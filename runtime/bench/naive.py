@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import default_detector
-from .errors import EngineUnavailableError, InputError
-from .geometry import invert, scaling, template_landmarks
+from ..bundle import default_detector
+from ..errors import EngineUnavailableError, InputError
+from ..geometry import invert, scaling, template_landmarks
+from ..timing import Stopwatch
 from .race import Outcome
-from .timing import Stopwatch
 
 LOW, HIGH = 16, 128
 CHANNELS, LAYERS = 48, 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .bench_figures import SAME_FACE, BenchReport, LoadReport, Timing
+from .figures import SAME_FACE, BenchReport, LoadReport, Timing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

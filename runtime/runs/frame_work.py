@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..media.source import VideoFrame
+from ..pipeline import RestoredFrame, enlarge
+from ..pixels import RgbImage
 from .compare import side_by_side
 from .failure import reason
-from .media.source import VideoFrame
 from .picture_work import Restore
-from .pipeline import RestoredFrame, enlarge
-from .pixels import RgbImage
 from .records import Record, face_record, rounded_milliseconds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from .errors import FsrError
+from ..errors import FsrError
 
 
 def reason(name: str, error: Exception) -> str:

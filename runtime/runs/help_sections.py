@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .command_line import Command
+from ..command_line import Command
 
 
 class SectionedCommand(Command):

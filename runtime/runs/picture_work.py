@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError, OutputError
+from ..media.images import Picture, read_picture, write_picture
+from ..pipeline import enlarge
+from ..pixels import RgbImage
+from ..timing import Stopwatch
 from .compare import side_by_side
-from .errors import InputError, OutputError
 from .failure import reason
-from .media.images import Picture, read_picture, write_picture
-from .pipeline import enlarge
-from .pixels import RgbImage
 from .records import Record, face_record, rounded_milliseconds
-from .timing import Stopwatch
 
 if TYPE_CHECKING:
-    from .pipeline import RestoredFace, RestoredFrame
+    from ..pipeline import RestoredFace, RestoredFrame
 
 Restore: TypeAlias = "Callable[[RgbImage], RestoredFrame]"
 """A `Restorer`, or a stand-in: called from several threads at once."""

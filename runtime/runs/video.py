@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
+from ..media.video import Source, VideoReader, VideoWriter, is_video
 from .compare import bar_height
-from .errors import UsageError
 from .frame_work import FrameWork
-from .media.video import Source, VideoReader, VideoWriter, is_video
 from .picture_work import require_memory
-from .stream_run import Show, restore_stream
+from .stream import Show, restore_stream
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -62,9 +63,17 @@ def restore_video(
         OutputError: a file cannot be written; no video is left under its name.
     """
     require_memory(files.video, source.size_wh, work.scale)
+    remove_temporaries(files)
     sinks = [_plain(source, work, files.video), *([_beside(source, work, files.compare)] if files.compare else [])]
     summary = Summary("frame", files.output, files.records, source.frames)
     return restore_stream(source, work, sinks, summary, console, run=run, workers=workers)
+
+
+def remove_temporaries(files: VideoFiles) -> None:
+    """Delete what a killed run left of the same videos."""
+    for final in (files.video, files.compare):
+        for left in final.parent.glob(f".{escape(final.stem)}.*.partial{final.suffix}") if final else ():
+            left.unlink(missing_ok=True)
 
 
 @contextmanager
