@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,13 @@ def test_a_plot_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 def test_measuring_needs_no_matplotlib() -> None:
     code = "import sys, fsr.train.native_size; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_size_at_which_too_many_faces_get_worse_is_served_by_none() -> None:
+    curve = curve_of([1.0] * len(SIZES))
+    assert curve.useful_range() == (SIZES[0], SIZES[-1])
+    share = np.zeros(len(SIZES))
+    share[-1] = 0.2
+    risky = replace(curve, worse_share=share)
+    (found,) = select_models({"model": risky})
+    assert found[0] == SIZES[0] and SIZES[-2] < found[1] < SIZES[-1]

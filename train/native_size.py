@@ -29,6 +29,9 @@ NATIVE_SIZES = (8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96)
 MIN_GAIN_DB = 0.1
 """A smaller gain than this is not worth running a network for."""
 
+MAX_WORSE_SHARE = 0.05
+"""Nor is a gain on average that leaves more faces than this worse than bicubic does."""
+
 CHUNK = 64
 """Faces handed to the model at once: bounds memory."""
 
@@ -56,12 +59,17 @@ class NativeSizeCurve:
         with np.errstate(invalid="ignore"):  # inf - inf: both return HR, so neither gains
             return np.nan_to_num(self.model_db - self.bicubic_db, nan=0.0, posinf=np.inf, neginf=-np.inf)
 
+    @property
+    def trusted_gain_db(self) -> FloatArray:
+        """(S,) `gain_db`, but at most 0 where more than `MAX_WORSE_SHARE` of the faces are left worse."""
+        return np.where(self.worse_share > MAX_WORSE_SHARE, np.minimum(self.gain_db, 0), self.gain_db)
+
     def useful_range(self, min_gain: float = MIN_GAIN_DB) -> tuple[float, float] | None:
-        """The unbroken range of native sizes around the largest gain where the gain exceeds `min_gain` dB.
+        """The unbroken range of native sizes around the largest trusted gain where that exceeds `min_gain` dB.
 
         Interpolated linearly; ends where the measured sizes end. None if no size gains so much.
         """
-        best = self.native_size[np.argmax(self.gain_db)]
+        best = self.native_size[np.argmax(self.trusted_gain_db)]
         ranges = select_models({"": self}, min_gain)
         return next(((start, end) for start, end, _ in ranges if start <= best <= end), None)
 
@@ -127,9 +135,9 @@ def select_models(
 ) -> list[tuple[float, float, str]]:
     """Which model serves which native sizes: ascending (native_from, native_to, name), gaps where none helps.
 
-    Each size goes to the model of the highest PSNR, if that beats bicubic by more than `min_gain` dB. Gains
-    are interpolated linearly between measured sizes. Above the last range no model helps: leave the face to
-    bicubic. That is also so beyond the measured sizes, where nothing is known.
+    Each size goes to the model of the highest PSNR, if that beats bicubic by more than `min_gain` dB and leaves no more
+    than `MAX_WORSE_SHARE` of the faces worse. Gains are interpolated linearly between measured sizes. Above the last
+    range no model helps: leave the face to bicubic. That is also so beyond the measured sizes, where nothing is known.
 
     Raises:
         UsageError: no curve, or curves of different faces, native sizes, output sizes or protocols.
@@ -137,7 +145,7 @@ def select_models(
     _check_comparable(curves)
     sizes = next(iter(curves.values())).native_size
     # Finite, since inf has no slope; no pair of 8-bit pictures short of equal comes near 200 dB.
-    gains = np.array([np.clip(curve.gain_db, -200, 200) for curve in curves.values()])
+    gains = np.array([np.clip(curve.trusted_gain_db, -200, 200) for curve in curves.values()])
     lines = np.vstack([np.full(len(sizes), float(min_gain)), gains])
     names = [None, *curves]  # none comes first, so that it wins a tie
     selected: list[tuple[float, float, str]] = []
