@@ -144,4 +144,5 @@ print("loaded:", *sorted({{name.split(".")[0] for name in sys.modules}}))
 def test_fsr_run_ends_with_a_sentence_where_there_is_no_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(fsr_run, ["--input", str(tmp_path / "missing")])
     assert result.exit_code == 2
-    assert result.stderr == f"error: {tmp_path / 'missing'}: got nothing there, expected a folder\n"
+    expected = "got nothing there, expected a folder of pictures, a picture or a video"
+    assert result.stderr == f"error: {tmp_path / 'missing'}: {expected}\n"
