@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +60,13 @@ def doubling_model(shape: tuple[str | int, ...] = ("N", SIDE, SIDE, 3), kind: in
         [helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, SCALE, SCALE, 1])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.fixture(autouse=True)
+def engines_end_with_their_test() -> Iterator[None]:
+    """OpenVINO's objects, freed later by a thread of another test, took the interpreter down."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
