@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 
 import cv2
@@ -39,7 +40,10 @@ class Window:
         cv2.imshow(self.title, bgr_from_rgb(frame))
         if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
             return False
-        return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+        try:
+            return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:  # with Qt, asking after the last window was closed is an error
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -48,5 +52,6 @@ class Window:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._is_open:
-            cv2.destroyAllWindows()
+            with suppress(cv2.error):  # the user has closed it already
+                cv2.destroyAllWindows()
             self._is_open = False
