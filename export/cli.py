@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..runtime.cli import ENGINES, PRECISIONS
 from ..runtime.command_line import Commands
 
 PathOption = click.Path(path_type=Path)
@@ -19,6 +21,10 @@ def main() -> None:
     \b
     onnx     a checkpoint -> one ONNX file, compared with PyTorch
     bundle   checkpoints -> a bundle: models, detector, parity set, manifest, card
+    quantize a bundle or ONNX file, and a calibration set -> int8, if it passes the gate
+    half     a bundle or ONNX file -> float16, likewise
+    check    a bundle -> is every precision, by every engine here, still the network that was trained?
+    bench    a bundle -> how fast is every precision, by every engine here?
     """
 
 
@@ -88,3 +94,94 @@ def bundle(
 
     write_bundle(BundleConfig(checkpoints, output, name, licence, packs, detector), Console(stderr=True))
     click.echo(output)
+
+
+@main.command()
+@click.argument("bundle", type=PathOption, required=False)
+@click.option("--faces", type=PathOption, help="Check on the faces of this folder of pictures, or pack, too.")
+@click.option("--count", default=500, show_default=True, help="Pictures of --faces to take at most, spread evenly.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Check this model alone; may be repeated.")
+@click.option("--precision", type=click.Choice(["all", *PRECISIONS[1:]]), default="all", show_default=True)
+@click.option("--engine", type=click.Choice(["all", *ENGINES[1:]]), default="all", show_default=True)
+@click.option("--report", type=PathOption, metavar="FILE.html", help="Write a page with pictures and plots.")
+@click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")
+def check(**given: Any) -> None:
+    """Hold every precision of BUNDLE, by every engine here, against the float32 network that was trained.
+
+    By default the package's own bundle, on the parity set that it carries: PyTorch is not needed. What loses too much
+    fails, with exit code 3.
+
+    \b
+    fsr-export check                                       the package's own bundle
+    fsr-export check my_bundle --faces photos --report parity.html
+    """
+    from .check_command import run_check
+
+    run_check(**given)
+
+
+@main.command()
+@click.argument("model", type=PathOption)
+@click.option("-c", "--calibration", type=PathOption, required=True, help="Set made by fsr-calibrate collect.")
+@click.option("-o", "--output", type=PathOption, required=True, help="Bundle, or ONNX file, to make.")
+@click.option(
+    "--method", default="mse", show_default=True, help="minmax, entropy, percentile or mse: how ranges are cut."
+)
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Of a bundle: this one alone; may be repeated.")
+@click.option("--faces", type=PathOption, help="Of a bundle: hold the gate on these pictures' faces too.")
+@click.option("--float-layer", "float_layers", multiple=True, metavar="NAME", help="Of a file: leave a layer in float.")
+@click.option("--tensorrt-8", is_flag=True, help="Of a file: write it for TensorRT 8.6; ONNX Runtime is slow with it.")
+def quantize(**given: Any) -> None:
+    """Bring MODEL, a bundle or one ONNX file of fsr-export, to int8.
+
+    Layers that lose too much are left in float; what loses too much even so is not written, with exit code 3.
+
+    \b
+    fsr-export quantize my_bundle --calibration faces -o my_bundle_int8
+    fsr-export quantize edge-L-16x8.fp32.onnx --calibration faces -o edge-L-16x8.int8.onnx
+    """
+    from .reduce_commands import run_quantize
+
+    run_quantize(**given)
+
+
+@main.command()
+@click.argument("model", type=PathOption)
+@click.option("-o", "--output", type=PathOption, required=True, help="Bundle, or ONNX file, to make.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Of a bundle: this one alone; may be repeated.")
+def half(**given: Any) -> None:
+    """Bring MODEL, a bundle or one ONNX file of fsr-export, to float16 for GPUs.
+
+    \b
+    fsr-export half my_bundle -o my_bundle_fp16
+    """
+    from .reduce_commands import run_half
+
+    run_half(**given)
+
+
+@main.command()
+@click.argument("bundle", type=PathOption, required=False)
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Measure this model alone; may be repeated.")
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    type=PathOption,
+    multiple=True,
+    help="Time PyTorch with this checkpoint of one of the models too; may be repeated.",
+)
+@click.option("--seconds", default=60.0, show_default=True, help="Race for about this long, at least three rounds.")
+@click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")
+def bench(**given: Any) -> None:
+    """Measure every engine and precision of BUNDLE on this machine, in one interleaved run.
+
+    By default the package's own bundle. Latency at 1, 4 and 16 faces, throughput, size, memory, and the share of what
+    the machine can do at most.
+
+    \b
+    fsr-export bench                                                the package's own bundle
+    fsr-export bench --model edge-L-16x8 --checkpoint runs/edge-L/model.safetensors
+    """
+    from .bench_command import run_bench
+
+    run_bench(**given)

@@ -38,7 +38,7 @@ from ..train.checkpoint import Checkpoint, load_checkpoint
 from ..train.degrade import shrink
 from ..train.evaluate import Contestant, evaluate, fits, open_contestants, read_faces
 from ..train.native_size import save_curve
-from ..train.networks.edge import EdgeConfig, EdgeNet, multiply_accumulates
+from ..train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
 from ..train.pack import PackInfo, open_pack
 from ..train.restore import restore
 from .card import write_card
@@ -91,7 +91,7 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
             name=config.name,
             licence=config.licence,
             created_with=f"fsr-edge {version('fsr-edge')}",
-            detector=DetectorEntry("yunet-2023mar", file_entry(folder, "detector.onnx"), "MIT", YUNET_SOURCE),
+            detector=DetectorEntry("yunet-2023mar", {"fp32": file_entry(folder, "detector.onnx")}, "MIT", YUNET_SOURCE),
             models=models,
             parity_set=add_parity_set(folder, checkpoints),
         )
@@ -129,6 +129,8 @@ def network_name(checkpoint: Checkpoint) -> str:
     network = checkpoint.build()
     if not isinstance(network, EdgeNet):
         raise CheckpointError(f"got network {checkpoint.network!r}, expected edge: only edge students are deployed")
+    if not network.config.deployable:
+        raise CheckpointError(f"got tier {network.config.tier}, which only teaches; expected one of {', '.join(TIERS)}")
     return network.config.name
 
 
@@ -182,9 +184,9 @@ def history(training: Mapping[str, Any]) -> str:
     loss = training.get("loss", "l1")
     span = training.get("native_span", 1)
     sizes = "" if span == 1 else f", native sizes up to {span:g} times smaller and larger"
-    return (
-        f"{before}{training['faces_seen']:,} faces in {training['minutes']:g} minutes on a CPU with loss {loss}{sizes}"
-    )
+    mirrored = ", weights held mirror-symmetric" if training.get("mirror") else ""
+    faces, minutes = training["faces_seen"], training["minutes"]
+    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{mirrored}"
 
 
 def parity_data(

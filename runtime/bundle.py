@@ -37,7 +37,8 @@ class DetectorEntry:
     """The face detector."""
 
     name: str
-    model: FileEntry
+    files: dict[str, FileEntry]
+    """By precision: fp32, always, and int8 where that holds its boxes and points."""
     licence: str
     source: str
 
@@ -68,13 +69,21 @@ class QualityEntry:
 
 @dataclass(frozen=True)
 class ParityEntry:
-    """How far one ONNX file is from PyTorch in float32, in grey levels of 255."""
+    """How far one ONNX file is from PyTorch in float32, in grey levels of 255; None where a figure was not measured."""
 
     precision: str
     data: str
     faces: int
     max_difference: int
     mean_difference: float
+    psnr_to_fp32: float | None = None
+    """dB over all faces' pixels together; None, too, where no pixel differs."""
+    loss_db: float | None = None
+    """PSNR against the original faces below that of float32, mean over faces."""
+    loss_db_upper: float | None = None
+    """Upper end of its paired 95 % interval: the gate of int8."""
+    worst_loss_db: float | None = None
+    """Of the face that lost most."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ class Manifest:
         models = [entry for model in self.models for entry in model.files.values()]
         parity = [*self.parity_set.high.values()]
         parity += [entry for output in self.parity_set.outputs for entry in (output.low, output.restored)]
-        return [self.detector.model, *models, *parity]
+        return [*self.detector.files.values(), *models, *parity]
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,10 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: got manifest version {version}, this program reads up to {VERSION}; upgrade fsr-edge"
         )
     manifest = from_json(Manifest, data, str(path), BundleError)
+    if "fp32" not in manifest.detector.files:
+        raise BundleError(
+            f"{path}: got a detector in {', '.join(manifest.detector.files) or 'no precision'}, expected fp32"
+        )
     for model in manifest.models:
         _check_model(model, str(path))
     return manifest
@@ -257,9 +270,9 @@ def default_folder() -> Path:
 
 
 def default_detector() -> bytes:
-    """The default bundle's detector, its hash checked; the bundle's other files are not read."""
+    """The default bundle's detector in fp32, its hash checked; the bundle's other files are not read."""
     folder = default_folder()
-    return check_file(folder, read_manifest(folder).detector.model)
+    return check_file(folder, read_manifest(folder).detector.files["fp32"])
 
 
 def _check_model(model: ModelEntry, where: str) -> None:

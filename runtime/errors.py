@@ -6,6 +6,7 @@ FsrError                      what a user did or has cannot work; the message sa
 │   └── NoFaceError           a picture was read but holds no face
 ├── GeometryError             landmarks or sizes that no transform fits
 ├── BundleError               a bundle is damaged, newer than this program, or points outside itself
+├── CalibrationError          a calibration set is damaged, too small, or made for something else
 ├── EngineUnavailableError    the engine, precision or device asked for is not here
 ├── PackError                 a pack of prepared faces is damaged or does not fit the job
 ├── CheckpointError           a checkpoint is damaged or belongs to another network
@@ -42,6 +43,10 @@ class GeometryError(FsrError):
 
 class BundleError(FsrError):
     """A bundle is damaged, newer than this program, or points outside itself."""
+
+
+class CalibrationError(FsrError):
+    """A calibration set is damaged, too small, or made for something else."""
 
 
 class EngineUnavailableError(FsrError):

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
+from hashlib import sha256
 from pathlib import Path
 
 from .errors import OutputError
+
+LONGEST_NAME = 255
+"""Bytes of a name that every usual file system takes."""
+_LONGEST_HIDDEN = 100
+"""Bytes of a final name that its temporary one repeats: with what comes around it, some encrypting disks take 143."""
+_TEMPORARY = re.compile(r"\.\d+\.partial(\.|$)")
 
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a temporary name beside `final`; rename it to `final` on success, delete it on any failure.
 
-    The temporary name keeps the suffix, since many writers choose the format by it. Parent folders are made.
+    The temporary name keeps the suffix, since many writers choose the format by it, and is short enough wherever
+    `final` is. Parent folders are made.
 
     Raises:
         OutputError: the folder or file cannot be written (permissions, full disk, a folder in the way).
     """
-    temporary = final.with_name(f".{final.stem}.{os.getpid()}.partial{final.suffix}")
+    temporary = final.with_name(f"{_hidden(final)}.{os.getpid()}.partial{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -32,6 +42,28 @@ def atomic_path(final: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where it cannot be deleted it could not be written: reported above
             temporary.unlink(missing_ok=True)
+
+
+def temporaries_of(final: Path) -> Iterator[Path]:
+    """The temporary files of `final`, of this process or any other."""
+    return final.parent.glob(f"{escape(_hidden(final))}.*.partial{escape(final.suffix)}")
+
+
+def remove_temporaries(among: Iterable[Path]) -> None:
+    """Delete those of `among` that a killed run left half-written."""
+    for path in list(among):
+        if _TEMPORARY.search(path.name):
+            path.unlink(missing_ok=True)
+
+
+def fitted(stem: str, tail: str, longest: int = LONGEST_NAME) -> str:
+    """`stem + tail`; where that has more than `longest` bytes, a hash stands for the stem."""
+    name = stem + tail
+    return name if len(os.fsencode(name)) <= longest else sha256(os.fsencode(stem)).hexdigest()[:16] + tail
+
+
+def _hidden(final: Path) -> str:
+    return f".{fitted(final.stem, '', _LONGEST_HIDDEN)}"
 
 
 @contextmanager

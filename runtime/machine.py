@@ -20,6 +20,7 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "torch",
     "av",
     "pillow",
 )

@@ -57,11 +57,11 @@ def _broken(name: str, error: Exception) -> Part:
 
 
 def auto() -> Iterator[Part]:
-    """What `--engine auto` takes, and why."""
-    from .engines import choose_engine
+    """What `--engine auto --precision auto` takes of the default bundle, and why."""
+    from .engines import AUTO, choose_engine
 
-    choice = choose_engine()
-    yield Part("auto", True, f"takes {choice.engine}: {choice.why}")
+    choice = choose_engine(AUTO, AUTO, _models_to_try())
+    yield Part("auto", True, f"takes {choice.engine}: {choice.why}; {choice.precision}: {choice.why_precision}")
 
 
 def engines(gpus: list[str]) -> Iterator[EnginePart]:

@@ -23,7 +23,7 @@ from typing_extensions import Self
 from .align import RESTORED, RestoredFace, align
 from .bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
 from .detect import Detector
-from .engines import Engine, choose_engine, open_engine
+from .engines import AUTO, DETECTOR_INT8_ENGINES, Choice, Engine, choose_engine, open_engine
 from .errors import BundleError, EngineUnavailableError
 from .geometry import compose, invert, scaling
 from .options import RestoreOptions
@@ -81,29 +81,36 @@ class Restorer:
     ) -> Self:
         """Open a bundle's detector and models; the default bundle comes with the package.
 
-        engine: a key of `engines.OPENERS`, or `auto`. precision: `fp32`, or `auto`. tier: `S`, `M` or `L`; None takes
-        the best one in the bundle.
+        engine: a key of `engines.OPENERS`, or `auto`. precision: `fp32`, `fp16`, `int8`, or `auto`, which is int8
+        where every model of the tier has it and it is exact and fast here. The detector is taken in that precision
+        where the bundle has it, else in fp32. tier: `S`, `M` or `L`; None takes the best one in the bundle.
 
         Raises:
             BundleError: the bundle is damaged or newer than this program.
-            EngineUnavailableError: the engine is not here, or a model is not in the bundle in that precision.
+            EngineUnavailableError: the engine is not here, its int8 is wrong here, or a model is not in the bundle in
+                that precision.
         """
         opened = open_bundle(Path(bundle or default_folder()))
-        models = models_of_tier(opened, tier)
-        choice = choose_engine(engine)
-        exact = "fp32" if precision == "auto" else precision
+        models, detectors = models_of_tier(opened, tier), opened.manifest.detector.files
+        if precision != AUTO:
+            for model in models:
+                file_of(model, precision)  # refuses, ahead of anything slow
+        choice = choose_engine(engine, precision, set.intersection(*(set(model.files) for model in models)))
+        kind = precision if precision in (AUTO, *detectors) else "fp32"
+        search = choose_engine(engine, kind, detectors, DETECTOR_INT8_ENGINES)
         options = options or RestoreOptions()
         with ExitStack() as stack:  # what was opened is closed if a later model cannot be
-            detector = Detector.open(opened.path(opened.manifest.detector.model), choice.engine)
+            file, exact = opened.path(detectors[search.precision]), choice.precision
+            detector = Detector.open(file, search.engine, precision=search.precision)
+            # Closer looks place the landmarks, cost little, and stay exact.
+            closer = detector if search.precision == "fp32" else Detector.open(opened.path(detectors["fp32"]))
             engines = [
                 (m, stack.enter_context(open_engine(choice.engine, opened.path(file_of(m, exact)), exact)))
                 for m in models
             ]
-            description = (
-                f"{choice.engine} on the {engines[0][1].device} ({choice.why}), {exact}, "
-                f"tier {models[0].tier} of bundle {opened.manifest.name}"
-            )
-            restorer = cls(FaceSearch(detector, options.min_face), engines, options, description)
+            tier_of_bundle = f"tier {models[0].tier} of bundle {opened.manifest.name}"
+            description = f"{describe(choice, search, engines[0][1].device)}, {tier_of_bundle}"
+            restorer = cls(FaceSearch(detector, options.min_face, closer), engines, options, description)
             restorer._stack = stack.pop_all()
         return restorer
 
@@ -136,6 +143,14 @@ class Restorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def describe(models: Choice, detector: Choice, device: str) -> str:
+    """What runs and why; of the detector, what differs from the models."""
+    said = f"{models.engine} on the {device} ({models.why}), {models.precision} ({models.why_precision})"
+    if (detector.engine, detector.precision) == (models.engine, models.precision):
+        return said
+    return f"{said}, detector: {detector.engine}, {detector.precision} ({detector.why_precision})"
 
 
 def enlarge(frame: RgbImage, scale: int) -> RgbImage:

@@ -1,12 +1,19 @@
 """Find the faces of a frame down to a given width, and place the landmarks of small ones well.
 
-passes at several sizes -> tiles -> overlaps suppressed -> a second look at each small face, enlarged.
+passes at several sizes -> tiles -> overlaps suppressed -> a second look at each small face, enlarged -> a look at
+each doubtful face from all four sides.
 
 YuNet finds 98 of 100 faces that are 24 px wide in its input, 90 of 16 px and 75 of 12 px, and misplaces the
 landmarks of those by a fifth to a quarter of the eye distance. So the frame is brought to the size where the
 smallest faces are 24 px wide, and each small face is cut out, enlarged to 64 px and detected again: at a width of
 12, 16 and 24 px the mean landmark error falls from .18, .14 and .13 of the eye distance to .10, .08 and .08.
 Measured on 209 portraits of CelebA and the US Congress, against the points found in the full-size picture.
+
+YuNet draws an upright face whatever it sees: from 60 degrees of roll on its landmarks are wrong by more than half the
+eye distance, and no misfit shows it. But a face seen the right way up scores higher. On 40 portraits of the US
+Congress, 20 and 45 px wide, rolled by 60, 90, 180 and 270 degrees, 180 faces were found; without the look from all
+sides 3 of them had landmarks within .4 of the eye distance, with it 157 have, and 11 are left alone. At 0 and 15
+degrees all 160 stayed right; at 45, between two turns, a third is placed wrongly still.
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detect import Detector, Face
-from .geometry import Transform, invert, iou, scaling, suppress_overlaps, transform_points
+from .geometry import Transform, compose, invert, iou, scaling, suppress_overlaps, transform_points
 from .pixels import RgbImage, check_rgb
 
 DETECTABLE = 24.0
@@ -36,8 +43,28 @@ LOOK_SIDE, LOOK_FACE = 96, 64
 LOOK_BELOW = 48.0
 """Width in the detector's input below which a face is looked at again."""
 LOOK_BATCH = 16
+AROUND_SIDE = 64
+"""Side of the same square in the look from all sides, which serves as well and costs half as much."""
+SURE_SCORE = 0.87
+"""Of the detector, from which on a face is taken to stand upright. A look around costs a thirtieth of a 720p frame."""
+SURE_LOOK = 0.9
+"""Of a second look, in which upright faces score higher: at most 4 of 177 stayed below both, all 16 turned ones did."""
+TURNED_SCORE = 0.87
+"""Of a face seen after a quarter turn or a half, from which on it is one; between two of them none is reached."""
 SAME_FACE = 0.3
 """Least overlap of what both looks found."""
+
+
+def _quarter_turn(quarters: int) -> Transform:
+    """Of a look about its middle."""
+    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
+    middle = (AROUND_SIDE - 1) / 2
+    turn = np.array([[cosine, -sine], [sine, cosine]], float)
+    smaller = scaling(AROUND_SIDE / LOOK_SIDE)
+    return compose(np.hstack([turn, (middle - turn.sum(1) * middle)[:, None]]), smaller)
+
+
+QUARTER_TURNS = tuple(_quarter_turn(quarters) for quarters in range(4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +73,16 @@ class FoundFace:
 
     face: Face
     reliable: bool
+    look_score: float = 0.0
+    """Of the second look; 0 without one."""
 
 
 class FaceSearch:
     """`search(frame)` returns the faces of a frame from `min_face` pixels on, best score first."""
 
-    def __init__(self, detector: Detector, min_face: float) -> None:
-        self._detector = detector
+    def __init__(self, detector: Detector, min_face: float, closer: Detector | None = None) -> None:
+        """closer: the detector of the closer looks, which place the landmarks; `detector` by default."""
+        self._detector, self._closer = detector, closer or detector
         self.scale = DETECTABLE / min_face
         """Size of the first pass, in multiples of the frame's."""
 
@@ -71,6 +101,9 @@ class FaceSearch:
         small = [n for n, i in enumerate(kept) if width_of(seen[i][0]) * seen[i][1] < LOOK_BELOW]
         for n, second in zip(small, self.look_again(frame, [found[n].face for n in small]), strict=True):
             found[n] = second
+        doubtful = [n for n, f in enumerate(found) if f.face.score < SURE_SCORE and f.look_score < SURE_LOOK]
+        for n, seen_around in zip(doubtful, self.look_around(frame, [found[n] for n in doubtful]), strict=True):
+            found[n] = seen_around
         return found
 
     def _at_scale(self, frame: RgbImage, scale: float) -> Iterator[Face]:
@@ -94,8 +127,20 @@ class FaceSearch:
             batch = faces[start : start + LOOK_BATCH]
             looks = [look_from_frame(face) for face in batch]
             views = np.stack([sample(frame, look, (LOOK_SIDE, LOOK_SIDE)) for look in looks])
-            for face, look, seen in zip(batch, looks, self._detector.in_batch(views), strict=True):
+            for face, look, seen in zip(batch, looks, self._closer.in_batch(views), strict=True):
                 yield confirmed(face, [moved(second, invert(look)) for second in seen])
+
+    def look_around(self, frame: RgbImage, found: Sequence[FoundFace]) -> Iterator[FoundFace]:
+        """Detect each face anew, upright and turned by 90, 180 and 270 degrees, and take what suits it best."""
+        turns = len(QUARTER_TURNS)
+        for start in range(0, len(found), LOOK_BATCH // turns):
+            batch = found[start : start + LOOK_BATCH // turns]
+            looks = [compose(turn, look_from_frame(each.face)) for each in batch for turn in QUARTER_TURNS]
+            views = np.stack([sample(frame, look, (AROUND_SIDE, AROUND_SIDE)) for look in looks])
+            seen = self._closer.in_batch(views)
+            seen = [[moved(f, invert(look)) for f in faces] for look, faces in zip(looks, seen, strict=True)]
+            for n, each in enumerate(batch):
+                yield best_turn(each, seen[n * turns : (n + 1) * turns])
 
 
 def pass_scales(first: float, size_wh: tuple[int, int]) -> list[float]:
@@ -151,16 +196,34 @@ def look_from_frame(face: Face) -> Transform:
 
 def confirmed(first: Face, seen: Sequence[Face]) -> FoundFace:
     """`first` with the box and landmarks of the face seen most nearly in its place, if there is one."""
-    overlaps = iou(first.box_xyxy, np.array([face.box_xyxy for face in seen]))
-    if not len(seen) or overlaps.max() < SAME_FACE:
+    if (best := same_face(first, seen)) is None:
         return FoundFace(first, False)
-    best = seen[int(overlaps.argmax())]
-    return FoundFace(Face(best.box_xyxy, best.landmarks, first.score), True)
+    return FoundFace(Face(best.box_xyxy, best.landmarks, first.score), True, best.score)
+
+
+def same_face(first: Face, seen: Sequence[Face]) -> Face | None:
+    """Of the faces seen the one most nearly in the place of `first`."""
+    overlaps = iou(first.box_xyxy, np.array([face.box_xyxy for face in seen]))
+    return seen[int(overlaps.argmax())] if len(seen) and overlaps.max() >= SAME_FACE else None
+
+
+def best_turn(first: FoundFace, seen: Sequence[Sequence[Face]]) -> FoundFace:
+    """`first`, or the face in its place that was seen better turned; not reliable where it hangs between two turns.
+
+    seen: upright, then turned, in frame pixels.
+    """
+    upright, *turned = (same_face(first.face, faces) for faces in seen)
+    best = max((face for face in turned if face is not None), key=lambda face: face.score, default=None)
+    if best is None or (upright is not None and upright.score >= best.score):
+        return first
+    if best.score < TURNED_SCORE:
+        return FoundFace(first.face, False)
+    return FoundFace(Face(best.box_xyxy, best.landmarks, first.face.score), True)
 
 
 def moved(face: Face, target_from_source: Transform) -> Face:
-    """The face in other pixels; the transform scales and shifts."""
-    box = transform_points(target_from_source, face.box_xyxy.reshape(2, 2))
+    """The face in other pixels; the transform scales, shifts and turns by quarters."""
+    box = np.sort(transform_points(target_from_source, face.box_xyxy.reshape(2, 2)), axis=0)
     landmarks = transform_points(target_from_source, face.landmarks)
     return Face(box.reshape(4).astype(np.float32), landmarks.astype(np.float32), face.score)
 

@@ -14,7 +14,7 @@ from fsr.runtime.detect import Face
 from fsr.runtime.media.images import write_image
 from fsr.runtime.pipeline import RestoredFrame, enlarge
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.runs.folder import find_pictures, restore_folder
+from fsr.runtime.runs.folder import restore_folder, survey
 from fsr.runtime.runs.picture_work import PictureWork
 from fsr.runtime.runs.records import PIXELS
 from fsr.runtime.runs.summary import Summary
@@ -61,7 +61,7 @@ def run_folder(source: Path, output: Path, restorer: FakeRestorer | None = None,
     restorer = restorer or FakeRestorer(face())
     work = PictureWork(restorer, source, output, restorer.scale, options.pop("compare", False))
     options = {"run": RUN, "workers": 2, **options}
-    return restore_folder(find_pictures(source, output), work, Console(quiet=True), **options)
+    return restore_folder(survey(source, output), work, Console(quiet=True), **options)
 
 
 def files_below(folder: Path) -> list[str]:

@@ -76,7 +76,7 @@ def tiny_manifest(folder: Path) -> Manifest:
         name="tiny",
         licence="Apache-2.0",
         created_with="fsr-edge tests",
-        detector=DetectorEntry("yunet", file_entry(folder, "detector.onnx"), "MIT", "a test"),
+        detector=DetectorEntry("yunet", {"fp32": file_entry(folder, "detector.onnx")}, "MIT", "a test"),
         models=[model, replace(model, name="plain", quality=[], parity=[], calibration_set=None)],
         parity_set=ParitySet(
             faces=2,
@@ -151,7 +151,7 @@ def test_an_unknown_model_names_the_known(folder: Path) -> None:
 
 def test_the_default_bundle_opens() -> None:
     bundle = open_bundle(default_folder())
-    assert default_detector() == bundle.path(bundle.manifest.detector.model).read_bytes()
+    assert default_detector() == bundle.path(bundle.manifest.detector.files["fp32"]).read_bytes()
     assert bundle.names == [f"edge-{tier}-{shape}" for tier in "LS" for shape in ("16x8", "32x4", "64x4")]
     for name in bundle.names:
         assert "fp32" in bundle.model(name).files
@@ -195,7 +195,9 @@ def fields_of(data: Json, path: str) -> Json:
     return data
 
 
-@pytest.mark.parametrize("path", ["", "detector", "detector/model", "models/1", "models/0/quality/0", "parity_set"])
+@pytest.mark.parametrize(
+    "path", ["", "detector", "detector/files/fp32", "models/1", "models/0/quality/0", "parity_set"]
+)
 def test_an_unknown_field_is_refused_by_name(folder: Path, path: str) -> None:
     change(folder, lambda data: fields_of(data, path).update(colour="blue"))
     check_refused(folder, "unknown field 'colour'; known: ")
@@ -206,7 +208,7 @@ def test_an_unknown_field_is_refused_by_name(folder: Path, path: str) -> None:
     [
         ("", "name"),
         ("", "models"),
-        ("detector/model", "sha256"),
+        ("detector/files/fp32", "sha256"),
         ("models/1", "template"),
         ("models/0/files/fp32", "file"),
         ("parity_set/outputs/0", "low"),
@@ -234,7 +236,7 @@ def test_a_missing_field_is_refused_by_name(folder: Path, path: str, key: str) -
         ("models/0", "template", [1, 2], r"template\[0\]: got int, expected list"),
         ("models/0", "template", [["1", 2]], r"template\[0\]\[0\]: got str, expected float"),
         ("models/1/files", "fp32", "a.onnx", r"files.fp32: got str, expected an object with the fields of FileEntry"),
-        ("detector/model", "sha256", None, "sha256: got NoneType, expected str"),
+        ("detector/files/fp32", "sha256", None, "sha256: got NoneType, expected str"),
     ],
 )
 def test_a_mistyped_field_is_refused_by_name(folder: Path, path: str, key: str, value: object, message: str) -> None:
@@ -285,7 +287,7 @@ def test_a_missing_file_is_found(folder: Path, path: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "models", "nul\0", "\ud800", "x" * 300])
 def test_a_name_that_no_file_has_is_refused(folder: Path, name: str) -> None:
-    change(folder, lambda data: data["detector"]["model"].update(file=name))
+    change(folder, lambda data: data["detector"]["files"]["fp32"].update(file=name))
     check_refused(folder, "which cannot be read")
 
 
@@ -308,5 +310,5 @@ def test_a_name_that_no_file_has_is_refused(folder: Path, name: str) -> None:
 def test_a_path_that_could_leave_the_bundle_is_refused_even_with_its_hash(folder: Path, name: str) -> None:
     (folder.parent / "outside.onnx").write_bytes(b"outside")
     sha256 = file_entry(folder.parent, "outside.onnx").sha256
-    change(folder, lambda data: data["detector"]["model"].update(file=name, sha256=sha256))
+    change(folder, lambda data: data["detector"]["files"]["fp32"].update(file=name, sha256=sha256))
     check_refused(folder, "which lies outside the bundle; do not use this bundle")

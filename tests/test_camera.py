@@ -123,7 +123,8 @@ def test_advice_goes_by_what_the_machine_shows(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys, "platform", "linux")
     assert "plug a camera in" in camera_module.advice(0)
     (tmp_path / "video2").touch()
-    assert camera_module.advice(0) == f"found {tmp_path}/video2: try --camera 2"
+    (tmp_path / "video10").touch()
+    assert camera_module.advice(0) == f"found {tmp_path}/video2, {tmp_path}/video10: try --camera 2"
     assert "close other programs" in camera_module.advice(2)
     monkeypatch.setattr(camera_module, "_may_read", lambda device: False)
     assert "sudo usermod -aG video $USER" in camera_module.advice(2)
@@ -179,9 +180,18 @@ def test_a_display_that_answers_is_one(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("with_windows")
-def test_wayland_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wayland_alone_is_no_display_for_qt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Qt that opencv-python brings ends the program there."""
     monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-    assert has_display()[0]
+    assert has_display() == (False, "OpenCV draws with QT5, which needs X11, and DISPLAY is not set: turn XWayland on")
+
+
+@pytest.mark.usefixtures("with_windows")
+def test_wayland_is_a_display_for_what_can_draw_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           GTK3\n")
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    monkeypatch.setenv("DISPLAY", ":987")
+    assert has_display() == (True, "OpenCV draws with GTK3 on Wayland")
 
 
 # Window

@@ -46,7 +46,7 @@ def test_json_holds_all_of_it(diagnosis: Diagnosis) -> None:
     data = json.loads(to_json(diagnosis))
     assert data.keys() == {"machine", "parts", "install_lines"}
     assert data["machine"]["cores"] == diagnosis.machine.cores
-    assert data["parts"]["engines"][0]["precisions"] == ["fp32"]
+    assert "fp32" in data["parts"]["engines"][0]["precisions"]
 
 
 @pytest.mark.parametrize("look", ["engines", "auto", "default_bundle", "cameras", "display", "pictures", "video"])

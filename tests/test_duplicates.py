@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_data import crops
 
+from fsr.calibration import duplicates
+from fsr.calibration.duplicates import MAX_DISTANCE, find_duplicates, fingerprint
 from fsr.runtime.geometry import resize
 from fsr.runtime.pixels import RgbImage
-from fsr.train import duplicates
-from fsr.train.duplicates import MAX_DISTANCE, find_duplicates, fingerprint
 
 
 def prints(faces: list[RgbImage]) -> NDArray[np.float32]:

@@ -17,14 +17,28 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
+from test_teacher_recipe import stop_at
 from tiny_data import make_pack
+from tiny_priors import make_prior_pack
 
-from fsr.runtime.errors import CheckpointError, PackError, UsageError
+from fsr.export.write_bundle import network_name
+from fsr.runtime.errors import CheckpointError, PackError, TrainingStoppedError, UsageError
+from fsr.train.batches import FaceBatches
 from fsr.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fsr.train.degrade import shrink
+from fsr.train.distill import Decay
 from fsr.train.loop import LoopConfig, read_log
+from fsr.train.mirror import is_mirrored
+from fsr.train.networks.compact import CompactConfig
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
-from fsr.train.pack import open_pack
+from fsr.train.networks.kdfsrnet import KdfsrConfig, KdfsrNet
+from fsr.train.pack import open_pack, read_split
+from fsr.train.recipes import edge as edge_module
 from fsr.train.recipes.edge import EdgeRecipe, train_edge
+from fsr.train.recipes.teacher import TeacherRecipe, train_teacher
+from fsr.train.reparam import Branches
+from fsr.train.teachers import open_teacher
+from fsr.train.tutors import Distillation, parts_named
 
 NETWORK = EdgeConfig("S", 16, 8)
 
@@ -227,3 +241,183 @@ def test_two_packs_are_trained_on_together(pack: Path, tmp_path: Path) -> None:
 def test_no_batch_is_an_error(pack: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--batch: got 0"):
         recipe(pack, tmp_path, batch=0)
+
+
+@pytest.fixture(scope="module")
+def prior_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_prior_pack(tmp_path_factory.mktemp("packs") / "priors.safetensors", unreliable=2).path
+
+
+@pytest.fixture(scope="module")
+def prior_teacher(prior_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    loop, output = LoopConfig(steps=10, precision="fp32"), tmp_path_factory.mktemp("teacher")
+    settings = TeacherRecipe([prior_pack], CompactConfig("S", 16, 8, 12), output, loop, 4, optimizer="muon")
+    return train_teacher(settings, Console(file=io.StringIO()))
+
+
+def plain_teacher(path: Path, network: EdgeConfig = NETWORK, framing: str = "runtime", seed: int = 1) -> Path:
+    """A loud random network: nobody comes near its output without being taught."""
+    torch.manual_seed(seed)
+    built = EdgeNet(network)
+    torch.nn.init.normal_(built.tail.weight, std=0.05)
+    save_checkpoint(path, Checkpoint("edge", network.to_json(), built.state_dict(), framing, {"data": OTHER_DATA}))
+    return path
+
+
+OTHER_DATA = [{"source": "others", "licence": "for research", "faces": 3, "sha256": "1" * 64}]
+
+
+def distance(student: Path, teacher: Path, pack: Path) -> float:
+    """How far a student's output is from that of a teacher without a prior."""
+    high = read_split(open_pack(pack), "train")
+    low, _ = FaceBatches(shrink(high, 16), high, 8, seed=5)(0)
+    return float((open_teacher(student)(low)[0] - open_teacher(teacher)(low)[0]).abs().mean())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_distilled_student_comes_nearer_to_its_teacher(pack: Path, tmp_path: Path, live: bool) -> None:
+    teacher = plain_teacher(tmp_path / "teacher.safetensors")
+    loop = LoopConfig(steps=30, precision="fp32", learning_rate=1e-2)
+    alone = run(recipe(pack, tmp_path / "alone", loop=loop))
+    taught = run(recipe(pack, tmp_path / "run", loop=loop, distillation=Distillation([teacher], weight=1.0, live=live)))
+    assert distance(taught, teacher, pack) < 0.9 * distance(alone, teacher, pack)
+    assert (tmp_path / "run" / "lessons.safetensors").exists() is not live
+    assert [entry["source"] for entry in load_checkpoint(taught).training["data"]] == ["portraits", "others"]
+
+
+def test_a_weight_of_nothing_is_the_plain_recipe_to_the_bit(pack: Path, tmp_path: Path) -> None:
+    teacher = plain_teacher(tmp_path / "teacher.safetensors")
+    plain = load_file(run(recipe(pack, tmp_path / "plain")))
+    unheard = load_file(run(recipe(pack, tmp_path / "run", distillation=Distillation([teacher], weight=0.0))))
+    assert all(torch.equal(plain[name], unheard[name]) for name in plain)
+
+
+def test_everything_at_once_resumes_to_the_same_bits(
+    prior_pack: Path, prior_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features and outputs of the prior teacher, the prior itself, branches; what is kept is a plain edge student."""
+    distillation = Distillation([prior_teacher], features=True, decay=Decay(1.0, 0.0, 0.8), layers=2)
+    options = {"distillation": distillation, "multitask": 0.1, "branches": Branches()}
+    whole_run = run(recipe(prior_pack, tmp_path / "whole", 20, **options))
+    stop_at(monkeypatch, edge_module, 9)
+    with pytest.raises(TrainingStoppedError):
+        run(recipe(prior_pack, tmp_path / "cut", 20, **options))
+    monkeypatch.undo()
+    whole = load_file(whole_run)
+    resumed = load_file(run(recipe(prior_pack, tmp_path / "cut", 20, resume=True, **options)))
+    assert whole.keys() == EdgeNet(NETWORK).state_dict().keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert network_name(load_checkpoint(whole_run)) == "edge-S-16x8"
+
+
+def test_a_mirrored_run_keeps_a_plain_symmetric_student_and_resumes(
+    prior_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_run = run(recipe(prior_pack, tmp_path / "whole", 12, mirror=True))
+    stop_at(monkeypatch, edge_module, 5)
+    with pytest.raises(TrainingStoppedError):
+        run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True))
+    monkeypatch.undo()
+    whole = load_file(whole_run)
+    resumed = load_file(run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True, resume=True)))
+    assert whole.keys() == EdgeNet(NETWORK).state_dict().keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    kept = load_checkpoint(whole_run).build()
+    assert isinstance(kept, EdgeNet) and is_mirrored(kept)
+    again = load_checkpoint(run(recipe(prior_pack, tmp_path / "again", 2, mirror=True, init=whole_run)))
+    assert again.training["mirror"] and again.training["init"]["mirror"]
+    plain = run(recipe(prior_pack, tmp_path / "plain", 2))
+    with pytest.raises(CheckpointError, match="was trained without --mirror; leave it out, or start anew"):
+        run(recipe(prior_pack, tmp_path / "other", 2, mirror=True, init=plain))
+    with pytest.raises(UsageError, match="got --mirror and --branches"):
+        recipe(prior_pack, tmp_path / "both", 2, mirror=True, branches=Branches())
+
+
+@pytest.mark.parametrize("part", ["features", "multitask", "branches"])
+def test_every_switch_does_something(prior_pack: Path, prior_teacher: Path, tmp_path: Path, part: str) -> None:
+    options: dict[str, object] = {
+        "features": {"distillation": Distillation([prior_teacher], output=False, features=True)},
+        "multitask": {"multitask": 1.0},
+        "branches": {"branches": Branches()},
+    }[part]
+    plain = load_file(run(recipe(prior_pack, tmp_path / "plain", 4)))
+    switched = load_file(run(recipe(prior_pack, tmp_path / "switched", 4, **options)))
+    assert not torch.equal(plain["body.0.weight"], switched["body.0.weight"])
+
+
+def test_a_students_outputs_teach_in_place_of_its_teachers(pack: Path, tmp_path: Path) -> None:
+    teacher, student = (plain_teacher(tmp_path / f"{n}.safetensors", seed=n) for n in (1, 2))
+    by_pair = run(recipe(pack, tmp_path / "a", distillation=Distillation([teacher], [student])))
+    by_student = run(recipe(pack, tmp_path / "b", distillation=Distillation([student])))
+    pair, student_alone = load_file(by_pair), load_file(by_student)
+    assert all(torch.equal(pair[name], student_alone[name]) for name in pair)
+
+
+def test_runs_may_share_a_file_of_lessons(pack: Path, tmp_path: Path) -> None:
+    teacher, cache = plain_teacher(tmp_path / "teacher.safetensors"), tmp_path / "lessons.safetensors"
+    settings = Distillation([teacher], cache=cache)
+    one = run(recipe(pack, tmp_path / "a", distillation=settings))
+    written = cache.stat().st_mtime_ns
+    other = run(recipe(pack, tmp_path / "b", distillation=settings))
+    assert cache.stat().st_mtime_ns == written
+    assert torch.equal(load_file(one)["tail.weight"], load_file(other)["tail.weight"])
+    with pytest.raises(CheckpointError, match="lessons of other teachers or other faces"):
+        run(recipe(pack, tmp_path / "c", native_span=1.5, distillation=settings))
+
+
+def test_a_run_is_resumed_with_its_own_teacher_alone(pack: Path, tmp_path: Path) -> None:
+    first, second = (plain_teacher(tmp_path / f"{n}.safetensors", seed=n) for n in (1, 2))
+    run(recipe(pack, tmp_path / "run", 1, distillation=Distillation([first], live=True)))
+    with pytest.raises(CheckpointError, match="resumed with distillation"):
+        run(recipe(pack, tmp_path / "run", 1, resume=True, distillation=Distillation([second], live=True)))
+
+
+def test_teachers_that_do_not_fit_are_refused_before_training(pack: Path, prior_teacher: Path, tmp_path: Path) -> None:
+    published = KdfsrNet(KdfsrConfig(16, 8, 1))
+    save_checkpoint(
+        tmp_path / "kdfsrnet", Checkpoint("kdfsrnet", published.config.to_json(), published.state_dict(), "runtime")
+    )
+    scale = plain_teacher(tmp_path / "scale", EdgeConfig("S", 32, 4))
+    framing = plain_teacher(tmp_path / "framing", framing="celeba178")
+    for settings, error, message in (
+        (Distillation([scale]), CheckpointError, "got a teacher of 32 px x 4, expected 16 px x 8"),
+        (Distillation([framing]), CheckpointError, "got a teacher of celeba178 framing, expected runtime"),
+        (Distillation([prior_teacher]), PackError, "without facial priors"),
+        (
+            Distillation([tmp_path / "kdfsrnet"], features=True),
+            CheckpointError,
+            "got features of 16x16, 128x128 px, expected 16x16 px .*--distill output",
+        ),
+        (Distillation([tmp_path / "none"]), CheckpointError, "no such file"),
+    ):
+        with pytest.raises(error, match=message):
+            run(recipe(pack, tmp_path / "run", distillation=settings))
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teachers": [], "students": ["a"]}, "--student: got it without --teacher"),
+        ({"output": False}, "--distill: got nothing"),
+        ({"weight": 1.5}, "--distill-weight: got 1.5"),
+        ({"layers": 0}, "--feature-layers: got 0"),
+    ],
+)
+def test_a_distillation_that_is_none_is_an_error(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Distillation(**{"teachers": ["a"], **options})  # pyright: ignore[reportArgumentType]
+
+
+def test_parts_are_named_in_a_list() -> None:
+    assert parts_named("output") == (True, False)
+    assert parts_named("features, output") == (True, True)
+    with pytest.raises(UsageError, match="--distill: got 'outputs', expected output, features or output,features"):
+        parts_named("outputs")
+
+
+def test_a_tier_that_teaches_is_trained_and_not_deployed(tmp_path: Path) -> None:
+    config = EdgeConfig("XL", 16, 8)
+    checkpoint = Checkpoint("edge", config.to_json(), EdgeNet(config).state_dict(), "runtime")
+    with pytest.raises(CheckpointError, match="got tier XL, which only teaches; expected one of S, M, L"):
+        network_name(checkpoint)

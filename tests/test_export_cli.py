@@ -137,7 +137,7 @@ def test_a_parity_failure_ends_with_3_and_writes_nothing(
     command: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def another(checkpoint: Checkpoint) -> bytes:
-        return changed(exported_before(checkpoint), "network.tail.bias", 0.1)
+        return changed(exported_before(checkpoint), "tail.bias", 25)
 
     monkeypatch.setattr("fsr.export.to_onnx.to_onnx", another)
     monkeypatch.setattr("fsr.export.write_bundle.to_onnx", another)

@@ -11,7 +11,7 @@ import pytest
 
 from fsr.runtime import files
 from fsr.runtime.errors import OutputError
-from fsr.runtime.files import atomic_path, write_bytes, write_text
+from fsr.runtime.files import atomic_path, remove_temporaries, temporaries_of, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -118,10 +118,42 @@ def test_a_file_where_a_folder_should_be_stays(tmp_path: Path, below: str) -> No
     assert (tmp_path / "file").read_bytes() == b"kept"
 
 
+@pytest.mark.parametrize("letter", ["x", "名"])
+def test_the_longest_name_that_the_disk_takes_can_be_written(tmp_path: Path, letter: str) -> None:
+    name = f"{letter * (251 // len(letter.encode()))}.png"
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.suffix == ".png" and len(os.fsencode(temporary.name)) <= 143  # all that some disks take
+        temporary.write_bytes(b"x")
+    assert names(tmp_path) == [name]
+
+
+def test_long_names_that_begin_alike_have_temporary_names_of_their_own(tmp_path: Path) -> None:
+    one, other = (tmp_path / f"{'x' * 200}{end}.png" for end in "ab")
+    with atomic_path(one) as first, atomic_path(other) as second:
+        assert first != second
+        first.write_bytes(b"a")
+        second.write_bytes(b"b")
+    assert (one.read_bytes(), other.read_bytes()) == (b"a", b"b")
+
+
 def test_a_name_too_long_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_bytes(tmp_path / f"{'x' * 250}.png", b"x")
+    with pytest.raises(OutputError, match=r"x\.png: cannot be written: File name too long"):
+        write_bytes(tmp_path / f"{'x' * 252}.png", b"x")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("stem", ["a[1]*", "x" * 200])
+def test_temporaries_of_a_file_are_found_and_removed(tmp_path: Path, stem: str) -> None:
+    final, others = tmp_path / f"{stem}.mp4", [".ab.5.partial.mp4", ".a.partial.mp4", "a.5.partial.mp4"]
+    for name in others:
+        (tmp_path / name).touch()
+    with pytest.raises(KeyboardInterrupt), atomic_path(final) as temporary:
+        left = temporary.with_name(temporary.name.replace(str(os.getpid()), "7"))
+        left.touch()
+        assert list(temporaries_of(final)) == [left]
+        raise KeyboardInterrupt
+    remove_temporaries(temporaries_of(final))
+    assert names(tmp_path) == sorted(others)
 
 
 def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:

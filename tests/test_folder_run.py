@@ -186,6 +186,49 @@ def test_results_never_mix_with_the_input(source: Path, out: Path) -> None:
         find_pictures(out / "restored" / "00.png", out)
 
 
+def test_what_is_left_out_of_a_folder_is_said(source: Path, out: Path) -> None:
+    make_pictures(source, 1)
+    for name in ("a.gif", "b.GIF", "sub/c.heic", "film.mp4", "notes.txt", ".hidden.gif", "out/d.gif"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).touch()
+    summary = run_folder(source, source / "out")
+    assert summary.left_out == {".gif": 2, ".heic": 1, ".mp4": 1} == summary.to_json()["left_out"]
+    assert "left out 2 .gif, 1 .mp4, 1 .heic, kinds that are not read in a folder" in summary.sentence()
+    assert summary.exit_code == 0
+    (source / "00.png").unlink()
+    with pytest.raises(InputError, match=r"holds videos and no picture; .* --input .*film\.mp4"):
+        find_pictures(source, source / "out")
+    (source / "film.mp4").unlink()
+    with pytest.raises(InputError, match=r"no picture in it but 2 \.gif, 1 \.heic; expected files ending in"):
+        find_pictures(source, source / "out")
+
+
+def test_a_folder_with_nothing_but_results_says_so(source: Path) -> None:
+    make_pictures(source, 1)
+    run_folder(source, source / "out")
+    (source / "00.png").unlink()
+    with pytest.raises(InputError, match="no picture in it but those that a run wrote into"):
+        find_pictures(source, source / "out")
+
+
+def test_results_of_earlier_runs_that_stay_are_counted(source: Path, out: Path) -> None:
+    first, *_ = make_pictures(source, 3)
+    assert run_folder(source, out, compare=True).stale == 0
+    assert run_folder(source, out, compare=True).stale == 0, "all were written anew"
+    assert run_folder(source, out).stale == 3, "the comparisons"
+    first.unlink()
+    summary = run_folder(source, out, FakeRestorer())
+    assert summary.stale == 3 + 2 + 2 == summary.to_json()["stale"], "two of the picture that is gone, two faces"
+    assert f"7 files of earlier runs stay in {out}" in summary.sentence()
+    assert "earlier" not in run_folder(source, out.with_name("other")).sentence()
+
+
+def test_what_is_resumed_is_not_called_earlier(source: Path, out: Path) -> None:
+    make_pictures(source, 3)
+    run_folder(source, out, compare=True)
+    assert run_folder(source, out, compare=True, resume=True).stale == 0
+
+
 # Resuming
 
 

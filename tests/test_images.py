@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_serve_says_what_was_got(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.png: got a file, expected a folder"):
         find_images(tmp_path / "a.png")
     touch(tmp_path, "empty/notes.txt")
-    with pytest.raises(InputError, match=r"empty: no picture in it; expected files ending in \.bmp, \.jpeg"):
+    with pytest.raises(InputError, match=r"empty: no picture in it; expected files ending in \.bmp, \.jfif, \.jpeg"):
         find_images(tmp_path / "empty")
 
 

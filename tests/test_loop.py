@@ -40,7 +40,7 @@ class TinyNet(nn.Module):
         return self.tail(self.head(x))
 
 
-def loss_of(network: nn.Module, step: int) -> Tensor:
+def loss_of(network: nn.Module, step: int, share: float = 0) -> Tensor:
     x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(step))
     return (network(x).float() - x.flip(1)).abs().mean()
 
@@ -75,7 +75,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 def killed_at(at: int):
-    def loss(network: nn.Module, step: int) -> Tensor:
+    def loss(network: nn.Module, step: int, share: float) -> Tensor:
         if step == at:
             raise KeyboardInterrupt
         return loss_of(network, step)
@@ -155,7 +155,7 @@ def test_a_damaged_state_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, value: float) -> None:
-    def loss(network: nn.Module, step: int) -> Tensor:
+    def loss(network: nn.Module, step: int, share: float) -> Tensor:
         return loss_of(network, step) * (value if step == 25 else 1)
 
     with pytest.raises(TrainingDivergedError, match=r"at step 25; .*try a lower --lr"):

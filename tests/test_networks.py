@@ -105,7 +105,7 @@ def test_every_output_pixel_comes_from_its_own_place() -> None:
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
-        (("XL", 16, 8), "--tier: got 'XL', expected one of S, M, L"),
+        (("XXL", 16, 8), "--tier: got 'XXL', expected one of S, M, L, or XL for a teacher"),
         (("S", 0, 8), "--input-size: got 0"),
         (("S", 8, 16), "--input-size: got 8"),
         (("S", 24, 8), "--input-size: got 24, expected a multiple of 16"),

@@ -10,9 +10,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from tiny_data import crops, make_pack
+from tiny_landmarker import synthetic_priors
 
 from fsr.runtime.errors import PackError
-from fsr.train.pack import FORMAT, SPLITS, PackInfo, open_pack, open_packs, read_split
+from fsr.train.pack import FORMAT, PRIORS, SPLITS, PackInfo, open_pack, open_packs, read_prior, read_split
 
 SIZE = 32
 
@@ -97,6 +98,37 @@ def test_a_flipped_pixel_is_noticed_in_its_split_alone(tmp_path: Path) -> None:
     pack = open_pack(path)
     with pytest.raises(PackError, match="split 'train' are damaged; make the pack again"):
         read_split(pack, "train")
+    np.testing.assert_array_equal(read_split(pack, "val"), crops(size=SIZE)[3:5])
+
+
+def test_a_pack_gives_back_its_priors(tmp_path: Path) -> None:
+    written = small_pack(tmp_path / "a.safetensors", priors=True)
+    opened = open_pack(tmp_path / "a.safetensors")
+    assert opened == written and opened.priors is not None
+    assert opened.priors.landmarker == "synthetic"
+    assert small_pack(tmp_path / "b.safetensors").priors is None
+    for split, count in (("train", 3), ("val", 2), ("test", 1)):
+        expected = synthetic_priors(count, "runtime", SIZE)
+        assert expected.keys() == set(PRIORS)
+        for name in PRIORS:
+            found = read_prior(opened, split, name)
+            assert found.dtype == expected[name].dtype
+            np.testing.assert_array_equal(found, expected[name])
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_flipped_bit_of_a_prior_is_noticed_and_the_pixels_are_still_good(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.safetensors"
+    small_pack(path, priors=True)
+    with safe_open(path, framework="numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        metadata = file.metadata()
+    tensors[f"val/{name}"].view(np.uint8).flat[0] ^= 1
+    save_file(tensors, path, metadata=metadata)
+    pack = open_pack(path)
+    with pytest.raises(PackError, match="the priors of split 'val' are damaged; make the pack again"):
+        read_prior(pack, "val", name)
+    read_prior(pack, "train", name)
     np.testing.assert_array_equal(read_split(pack, "val"), crops(size=SIZE)[3:5])
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import features
 
 from fsr.runtime import bundle, parts
-from fsr.runtime.bundle import default_folder
-from fsr.runtime.engines import OPENERS
+from fsr.runtime.bundle import default_folder, open_bundle
+from fsr.runtime.engines import AUTO, OPENERS, choose_engine
 from fsr.runtime.errors import EngineUnavailableError
 from fsr.runtime.parts import EnginePart, Part, looked_at
 
@@ -30,7 +30,9 @@ def engines(gpus: list[str]) -> dict[str, EnginePart]:
 def test_every_engine_is_tried_with_the_default_models() -> None:
     found = engines([])
     assert list(found) == list(OPENERS)
-    assert found["onnxruntime"] == EnginePart("onnxruntime", True, "cpu; runs fp32", None, "cpu", ("fp32",))
+    precisions = tuple(dict.fromkeys(p for model in open_bundle(default_folder()).manifest.models for p in model.files))
+    runs = f"cpu; runs {', '.join(precisions)}"
+    assert found["onnxruntime"] == EnginePart("onnxruntime", True, runs, None, "cpu", precisions)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,8 @@ def test_a_precision_that_does_not_run_is_named_with_its_reason(
 
 def test_auto_says_what_it_takes_and_why() -> None:
     (part,) = parts.auto()
-    assert part.works and part.detail.startswith("takes onnxruntime") and ": " in part.detail
+    choice = choose_engine(AUTO, AUTO, open_bundle(default_folder()).manifest.models[0].files)
+    assert part.works and part.detail.startswith(f"takes {choice.engine}: {choice.why}; {choice.precision}: ")
 
 
 def test_the_default_bundle_is_checked_file_by_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from fsr.runtime.errors import InputError, OutputError
 from fsr.runtime.media import exif
@@ -289,6 +289,60 @@ def test_cmyk_with_a_damaged_profile_is_an_error(tmp_path: Path, pixels: RgbImag
         read_picture(tmp_path / "a.jpg")
 
 
+# JPEG by the short way
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 90}, {"subsampling": 0}, {"progressive": True}, {"keep_rgb": True}, {"restart_marker_rows": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_plain_jpeg_has_the_pixels_that_pillow_sees(
+    tmp_path: Path, astronaut: RgbImage, monkeypatch: pytest.MonkeyPatch, options: dict, orientation: int
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(astronaut[:99, :130]).save(path, exif=camera_exif(orientation), icc_profile=srgb(), **options)
+    expected = shown(path)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("Pillow decoded it"))
+    picture = read_picture(path)
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.icc == srgb() and picture.exif is not None and not picture.grey
+    assert picture.pixels.flags.c_contiguous and picture.pixels.flags.writeable
+
+
+@pytest.mark.parametrize("tail", [b"behind the end", b"\xff\xd9" + bytes(9)])
+def test_what_lies_behind_the_end_of_a_jpeg_does_no_harm(tmp_path: Path, pixels: RgbImage, tail: bytes) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write(tail)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.jpg").pixels, shown(tmp_path / "a.jpg"))
+
+
+def test_a_jpeg_cut_within_is_an_error_though_it_ends_like_one(tmp_path: Path, pixels: RgbImage) -> None:
+    """A phone's motion picture, cut off: it ends in the end of something else."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue()[:20] + b"\xff\xd9")
+    with pytest.raises(InputError, match=r"a\.jpg: cannot be read as a picture"):
+        read_picture(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("icc", [None, b"short", bytes(range(256)) * 600], ids=["none", "one part", "three parts"])
+@pytest.mark.parametrize("dpi", [None, (300, 149.6)])
+@pytest.mark.parametrize("quality", [50, 95])
+def test_a_jpeg_is_written_as_pillow_writes_it(
+    tmp_path: Path, pixels: RgbImage, icc: bytes | None, dpi: tuple[float, float] | None, quality: int
+) -> None:
+    said = {"exif": camera_exif(1), "icc_profile": icc, "dpi": dpi}
+    options = {name: value for name, value in said.items() if value is not None}
+    Image.fromarray(pixels).save(tmp_path / "theirs.jpg", quality=quality, **options)
+    write_picture(tmp_path / "ours.jpg", Picture(pixels, exif=camera_exif(1), icc=icc, dpi=dpi), quality)
+    with Image.open(tmp_path / "ours.jpg") as ours, Image.open(tmp_path / "theirs.jpg") as theirs:
+        assert ours.info == theirs.info
+        np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+
+
 # Several pictures in one
 
 
@@ -385,7 +439,7 @@ def test_a_picture_longer_than_its_format_holds_is_refused(tmp_path: Path, suffi
 
 
 def test_exif_that_the_format_cannot_hold_is_an_error(tmp_path: Path, pixels: RgbImage) -> None:
-    with pytest.raises(OutputError, match=r"a\.jpg: cannot be written as JPEG: EXIF data is too long"):
+    with pytest.raises(OutputError, match=r"a\.jpg: cannot be written as JPEG: got 70006 bytes of EXIF"):
         write_picture(tmp_path / "a.jpg", Picture(pixels, exif=b"Exif\0\0" + bytes(70_000)))
     assert list(tmp_path.iterdir()) == []
 

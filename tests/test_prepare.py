@@ -16,11 +16,20 @@ from PIL import Image
 from rich.console import Console
 from safetensors import SafetensorError
 from tiny_data import crops, portrait, save, save_portraits
+from tiny_landmarker import synthetic_mesh, write_landmarker
 
+from fsr.calibration.crops import outside_share
 from fsr.runtime.errors import FsrError, InputError, OutputError, UsageError
+from fsr.runtime.geometry import similarity_transform, template_landmarks, transform_points
+from fsr.runtime.media.images import read_image
 from fsr.runtime.pixels import RgbImage
+from fsr.train.face_prior import disagreement
+from fsr.train.landmarker import FIVE_IN_INPUT
+from fsr.train.mesh import MESH_POINTS
 from fsr.train.pack import SPLITS, open_pack, read_split
-from fsr.train.prepare import PrepareConfig, Report, outside_share, prepare
+from fsr.train.part_map import part_map
+from fsr.train.prepare import PrepareConfig, Report, prepare
+from fsr.train.priors import Priors, read_priors
 
 SIZE = 64
 HELD_OUT = ["val/0.png", "test/0.png"]
@@ -222,6 +231,8 @@ def test_the_share_outside_is_of_the_crops_area() -> None:
         ({"val_share": -0.1}, "--val-share, --test-share: got -0.1"),
         ({"test_share": 0.95}, "expected a sum below 1"),
         ({"val_share": float("nan")}, "got nan"),
+        ({"priors": True}, "--priors: got no --landmarker"),
+        ({"landmarker": Path("a.task")}, "--landmarker: got no --priors"),
     ],
 )
 def test_a_wrong_setting_names_its_flag(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -252,3 +263,94 @@ def test_celebas_held_out_splits_stay_whole_and_copies_leave_training(tmp_path: 
     assert {face.name for face in report.pack.faces["test"]} == {"182638_4.png", "182639_6.png"}
     assert {face.name for face in report.pack.faces["train"]} == {"000001_1.png", "000002_2.png"}
     assert report.skipped.keys() == {"000003_5.png", "000004_7.png"}
+
+
+# Priors
+
+
+def with_priors(tmp_path: Path, **options: object) -> PrepareConfig:
+    landmarker = write_landmarker(tmp_path / "tiny.task")
+    return config(tmp_path, priors=True, landmarker=landmarker, **options)
+
+
+def mesh_errors(found: Priors) -> list[float]:
+    """How far each mesh is from the detector's points, as they were packed."""
+    landmarks = found.landmarks.astype(float)
+    return [disagreement(face[:MESH_POINTS], face[MESH_POINTS:]) for face in landmarks]
+
+
+@pytest.mark.parametrize(
+    ("layout", "framing"), [("folder", "runtime"), ("folder", "celeba178"), ("celeba", "celeba178")]
+)
+def test_priors_lie_on_the_faces_in_every_copy(tmp_path: Path, layout: str, framing: str) -> None:
+    files = {"folder": ["train/a.png", *HELD_OUT], "celeba": ["000001_1.png", "162771_2.png", "182638_3.png"]}
+    save_portraits(tmp_path / "in", files[layout])
+    report = run(with_priors(tmp_path, layout=layout, framing=framing, copies=3))
+    found = read_priors(report.pack, "train")
+    assert len(found) == 3 and found.reliable.all() and len(read_priors(report.pack, "val")) == 1
+    mean_face = transform_points(
+        similarity_transform(FIVE_IN_INPUT, template_landmarks(framing, SIZE)), synthetic_mesh()
+    )
+    for face in range(3):
+        landmarks = found.landmarks[face].astype(float)
+        assert np.abs(landmarks[:MESH_POINTS] - mean_face).max() < 0.15 * SIZE
+        share = (found.part_map[face] != part_map(landmarks, SIZE)).mean()
+        assert share < 0.003, "the part map is of the landmarks beside it, but for their rounding"
+    assert np.abs(found.landmarks[0] - found.landmarks[1]).max() > 0.5
+    # Copies are turned, scaled and shifted, which changes no share of a face's own size.
+    np.testing.assert_allclose(mesh_errors(found), mesh_errors(found)[0], atol=5e-3)
+    np.testing.assert_array_equal(found.blendshapes, found.blendshapes[[0, 0, 0]])
+
+
+def test_priors_change_no_pixel(tmp_path: Path) -> None:
+    save_portraits(tmp_path / "in", ["train/a.png", *HELD_OUT])
+    plain = run(config(tmp_path, copies=2, output=tmp_path / "plain.safetensors")).pack
+    assert run(with_priors(tmp_path, copies=2)).pack.sha256 == plain.sha256
+    assert plain.priors is None and not (tmp_path / "plain.priors.png").exists()
+
+
+def test_priors_depend_on_the_input_alone(tmp_path: Path) -> None:
+    save_portraits(tmp_path / "in", ["train/a.png", "train/b.png", *HELD_OUT])
+    outputs = []
+    for name, workers in (("a", 1), ("b", 2)):
+        run(with_priors(tmp_path, copies=2, workers=workers, output=tmp_path / f"{name}.safetensors"))
+        outputs.append((tmp_path / f"{name}.safetensors").read_bytes())
+    assert outputs[0] == outputs[1]
+
+
+def test_a_face_the_detector_misses_has_no_prior(tmp_path: Path) -> None:
+    """CelebA's published crop needs no detector, so the face stays in the pack."""
+    save_portraits(tmp_path / "in", ["000001_1.png"])
+    save(tmp_path / "in" / "000002_2.png", np.full((218, 178, 3), 90, np.uint8))
+    report = run(with_priors(tmp_path, layout="celeba", framing="celeba178"))
+    found = read_priors(report.pack, "train")
+    assert found.reliable.tolist() == [True, False]
+    assert not found.landmarks[1].any() and not found.part_map[1].any() and not found.blendshapes[1].any()
+    sheet = read_image(tmp_path / "out.priors.png")
+    assert sheet.shape == (2 * (2 * SIZE + 4) + 4, 4 * (2 * SIZE + 4) + 4, 3)
+    red = (sheet == (255, 0, 0)).all(2)
+    assert not red[: 2 * SIZE].any() and red[2 * SIZE + 8 :].any(), "the face without a prior alone is framed"
+
+
+def test_the_report_and_the_console_say_how_many_priors_are_relied_on(tmp_path: Path) -> None:
+    save_portraits(tmp_path / "in", ["000001_1.png"])
+    save(tmp_path / "in" / "000002_2.png", np.full((218, 178, 3), 90, np.uint8))
+    shown = Console(file=io.StringIO(), width=200)
+    prepare(with_priors(tmp_path, layout="celeba", framing="celeba178"), shown)
+    assert json.loads((tmp_path / "out.report.json").read_text())["reliable priors"] == {
+        "train": 1,
+        "val": 0,
+        "test": 0,
+    }
+    text = shown.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "prior not reliable" in text
+    assert "not the landmarker this program was measured with" in text
+
+
+def test_a_missing_landmarker_stops_before_any_work(tmp_path: Path) -> None:
+    save_portraits(tmp_path / "in", ["a.png"])
+    (tmp_path / "text.task").write_text("a text")
+    for name, message in (("none.task", "No such file"), ("text.task", "not MediaPipe's face_landmarker.task")):
+        with pytest.raises(InputError, match=message):
+            run(config(tmp_path, priors=True, landmarker=tmp_path / name))
+    assert written(tmp_path) == ["text.task"]

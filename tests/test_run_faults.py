@@ -23,6 +23,7 @@ from fsr.runtime.errors import InputError, OutputError
 from fsr.runtime.files import require_writable
 from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.pixels import RgbImage
+from fsr.runtime.runs.picture_work import files_of
 from fsr.runtime.runs.records import read_records
 from fsr.runtime.runs.summary import Summary
 
@@ -173,10 +174,31 @@ def test_a_picture_that_goes_away_is_named(source: Path, out: Path) -> None:
     assert_only("05.png", run_folder(source, out, at(0, (source / "05.png").unlink), workers=1), out, "No such file")
 
 
-def test_a_name_too_long_to_write_is_named(source: Path, out: Path) -> None:
-    """254 bytes can be read, but no temporary name beside it can be written."""
-    name = "x" * 250 + ".png"
+def test_the_longest_name_is_done_with_all_that_lies_beside_it(source: Path, out: Path) -> None:
+    """Of 255 bytes, as many as the picture's own name may have; that of its faces has more."""
+    names = ["x" * 250 + f"{end}.png" for end in "ab"]
+    for name in names:
+        shutil.copy(source / "00.png", source / name)
+    assert run_folder(source, out, compare=True).done == 7
+    records = {record["picture"]: record for record in read_records(out / "results.jsonl")[1]}
+    made = [file for name in names for file in files_of(records[name])]
+    assert len(set(made)) == 6 and set(made) <= set(files_below(out))
+    assert all((out / "restored" / name).is_file() for name in names)
+    assert run_folder(source, out, compare=True, resume=True).skipped == 7
+
+
+def test_a_name_too_long_to_write_is_named(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that takes shorter names than the one with the pictures."""
+    name = "x" * 200 + ".png"
     shutil.copy(source / "00.png", source / name)
+    usual = Path.replace
+
+    def narrow(self: Path, target: Path) -> Path:
+        if len(target.name) > 143:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        return usual(self, target)
+
+    monkeypatch.setattr(Path, "replace", narrow)
     assert_only(name, run_folder(source, out), out, "File name too long")
 
 

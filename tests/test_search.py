@@ -13,7 +13,17 @@ from fsr.runtime.bundle import default_detector
 from fsr.runtime.detect import Detector, Face, largest
 from fsr.runtime.geometry import resize
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.search import FaceSearch, confirmed, cut_off, pass_scales, scaled, tiles, width_of
+from fsr.runtime.search import (
+    FaceSearch,
+    FoundFace,
+    best_turn,
+    confirmed,
+    cut_off,
+    pass_scales,
+    scaled,
+    tiles,
+    width_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +58,50 @@ def test_small_faces_are_found_with_good_landmarks(
     assert width_of(found.face) == pytest.approx(width, rel=0.2)
 
 
+@pytest.mark.parametrize("portrait", ["astronaut", "grace_hopper"])
+@pytest.mark.parametrize("width", [24, 32, 44, None])
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_landmarks_of_a_turned_face_are_right_if_it_is_found(
+    detector: Detector, portrait: str, width: int | None, quarters: int, request: pytest.FixtureRequest
+) -> None:
+    """The detector sees an upright face in it; taken for one, it would be restored to a grimace."""
+    large = request.getfixturevalue(portrait)
+    small, upright = shrunk(large, detector, width or width_of(largest(detector(large))))  # pyright: ignore
+    turned, landmarks = small, upright
+    for _ in range(quarters):
+        landmarks = np.stack([landmarks[:, 1], turned.shape[1] - 1 - landmarks[:, 0]], 1)
+        turned = np.ascontiguousarray(np.rot90(turned))
+    eyes = np.hypot(*(landmarks[1] - landmarks[0]))
+    found = FaceSearch(detector, 16)(turned)
+    assert found or quarters, "an upright face is always found"
+    for each in found[:1]:
+        assert not each.reliable or np.linalg.norm(each.face.landmarks - landmarks, axis=1).mean() < 0.25 * eyes
+        box = each.face.box_xyxy
+        assert (box[:2] < box[2:]).all() and (box[:2] < landmarks.mean(0)).all() and (landmarks.mean(0) < box[2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "turned", "reliable"),
+    [
+        ([0.8, None, 0.93, 0.7], True, True),
+        ([0.8, None, 0.82, 0.7], False, False),
+        ([0.8, 0.7, None, None], False, True),
+        ([None, None, None, None], False, True),
+        ([None, 0.9, 0.88, None], True, True),
+    ],
+)
+def test_the_turn_that_scores_best_is_taken(scores: list[float | None], turned: bool, reliable: bool) -> None:
+    first = Face(np.array([0, 0, 10, 10], np.float32), np.zeros((5, 2), np.float32), 0.8)
+    seen = [
+        [] if score is None else [Face(first.box_xyxy, np.full((5, 2), n, np.float32), score)]
+        for n, score in enumerate(scores)
+    ]
+    best = best_turn(FoundFace(first, True), seen)
+    assert (best.face.landmarks.any(), best.reliable, best.face.score) == (turned, reliable, 0.8)
+    if turned:
+        assert best.face.landmarks[0, 0] == np.argmax([score or 0 for score in scores])
+
+
 def test_the_second_look_places_landmarks_better(
     detector: Detector, astronaut: RgbImage, grace_hopper: RgbImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +117,19 @@ def test_the_second_look_places_landmarks_better(
     with_look = error()
     monkeypatch.setattr(search, "LOOK_BELOW", 0.0)
     assert with_look < 0.85 * error()
+
+
+def test_only_a_face_that_both_looks_doubt_is_looked_at_from_all_sides(
+    detector: Detector, astronaut: RgbImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around: list[int] = []
+    monkeypatch.setattr(FaceSearch, "look_around", lambda _, frame, found: around.append(len(found)) or found)
+    small, _ = shrunk(astronaut, detector, 24)
+    for sure, looks in [((0.0, 0.0), 0), ((1.0, 0.0), 0), ((0.0, 1.0), 0), ((1.0, 1.0), 1)]:
+        monkeypatch.setattr(search, "SURE_SCORE", sure[0])
+        monkeypatch.setattr(search, "SURE_LOOK", sure[1])
+        assert len(FaceSearch(detector, 24)(small)) == 1
+        assert around.pop() == looks
 
 
 def test_faces_across_tiles_are_found_once_each(

@@ -65,6 +65,10 @@ def check_sentence(result: Result, expected: str) -> None:
         ([*PREPARE, "--copies", "0"], "--copies: got 0"),
         ([*PREPARE, "--val-share", "2"], "--val-share, --test-share: got 2.0"),
         ([*PREPARE, "--workers", "-2"], "--workers: got -2"),
+        ([*PREPARE, "--priors"], "--priors: got no --landmarker"),
+        ([*PREPARE, "--landmarker", "DIR/text.txt"], "--landmarker: got no --priors"),
+        ([*PREPARE, "--priors", "--landmarker", "DIR/none"], "expected MediaPipe's face_landmarker.task"),
+        ([*PREPARE, "--priors", "--landmarker", "DIR/text.txt"], "not MediaPipe's face_landmarker.task"),
     ],
 )
 def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
@@ -86,7 +90,7 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*ONE_STEP, "-p", "DIR/text.txt"], "damaged"),
         ([*ONE_STEP, "-p", "DIR/small.safetensors"], "got crops of 64 px, expected 128"),
         ([*EDGE, "--steps", "1", "--scale", "16"], "got crops of 128 px, expected 256 px"),
-        ([*ONE_STEP, "--tier", "XL"], "--tier: got 'XL'"),
+        ([*ONE_STEP, "--tier", "XXL"], "--tier: got 'XXL'"),
         ([*ONE_STEP, "--input-size", "20"], "--input-size: got 20"),
         ([*ONE_STEP, "--scale", "3"], "--scale: got"),
         ([*ONE_STEP, "--batch", "0"], "--batch: got 0"),
@@ -98,6 +102,18 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*ONE_STEP, "--native-span", "nan"], "--native-span: got nan"),
         ([*EDGE, "--minutes", "inf"], "--minutes: got inf"),
         ([*ONE_STEP, "--threads", "-1"], "-1 is not in the range"),
+        ([*ONE_STEP, "--teacher", "DIR/none"], "no such file"),
+        ([*ONE_STEP, "--teacher", "PACK"], "not a checkpoint"),
+        ([*ONE_STEP, "--teacher", "DIR/none", "--distill", "all"], "--distill: got 'all'"),
+        ([*ONE_STEP, "--student", "DIR/none"], "--student: got it without --teacher"),
+        ([*ONE_STEP, "--multitask", "0.1"], "without facial priors"),
+        ([*ONE_STEP, "--multitask", "-1"], "--multitask: got -1"),
+        (["teacher", *ONE_STEP[1:5], "--steps", "1"], "without facial priors"),
+        (["teacher", *ONE_STEP[1:5], "--steps", "1", "--network", "kdfsrnet"], "without facial priors"),
+        (["teacher", *ONE_STEP[1:5], "--steps", "1", "--scale", "4"], "--scale: got 16 px x 4 = 64 px"),
+        (["student", *ONE_STEP[1:5], "--steps", "1"], "Missing option '--teacher'"),
+        (["student", *ONE_STEP[1:5], "--steps", "1", "--teacher", "DIR/none"], "no such file"),
+        (["student", *ONE_STEP[1:5], "--steps", "1", "--teacher", "PACK"], "not a checkpoint"),
     ],
 )
 def test_edge_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
@@ -139,7 +155,7 @@ def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
     assert "bicubic 16 -> 128" in result.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["edge"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], ["prepare"], ["edge"], ["teacher"], ["student"], ["evaluate"]])
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "-h"])
     assert result.exit_code == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -513,6 +513,65 @@ def test_of_a_truncated_video_what_was_decoded_is_kept_and_the_error_named(tmp_p
     ):
         copy(tmp_path / f"cut{suffix}", tmp_path / "out" / "b.mp4")
     assert 30 < len(times(tmp_path / "out" / "b.mp4")) < 130
+
+
+class Pipe:
+    """What cannot be gone back in: a recording's length is never written."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, part: bytes) -> int:
+        self.data += part
+        return len(part)
+
+
+@pytest.fixture(scope="module")
+def recording() -> bytes:
+    """A Matroska file of 150 frames in five clusters or more that says nowhere how long it is."""
+    pipe = Pipe()
+    with av.open(pipe, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=30, options={"g": "15"})
+        assert stream.type == "video"
+        stream.width, stream.height = SIZE
+        for index in range(150):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pattern(index), "rgb24")))
+        container.mux(stream.encode(None))
+    return bytes(pipe.data)
+
+
+def without_lengths(recording: bytes) -> bytes:
+    """As browsers record: clusters end where the next begins (RFC 8794, 6.2)."""
+    cluster = b"\x1f\x43\xb6\x75"
+    parts = recording.split(cluster)
+    assert len(parts) > 5 and all(part[0] >> 6 == 1 for part in parts[1:]), "lengths of two bytes"
+    return cluster.join([parts[0], *(b"\x7f\xff" + part[2:] for part in parts[1:])])
+
+
+@pytest.mark.parametrize("change", [bytes, without_lengths])
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.99])
+def test_a_recording_without_a_length_that_was_cut_off_is_truncated(
+    tmp_path: Path, recording: bytes, change: Callable[[bytes], bytes], share: float
+) -> None:
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    whole.write_bytes(change(recording))
+    with VideoReader(whole) as reader:
+        assert reader.frames is None and len(list(reader)) == 150
+    cut.write_bytes(whole.read_bytes()[: int(len(recording) * share)])
+    frames = []
+    with (
+        pytest.raises(InputError, match=r"cut\.mkv: is (truncated|damaged): .*; what could be read of it was used"),
+        VideoReader(cut) as reader,
+    ):
+        frames.extend(reader)
+    assert 10 < len(frames) <= 150
+
+
+def test_a_cut_of_less_than_the_announced_second_is_noticed(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mkv", sound=None)
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is truncated"), VideoReader(tmp_path / "cut.mkv") as reader:
+        list(reader)
 
 
 def test_damage_in_the_middle_leaves_frames_out_and_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tiny_landmarker import synthetic_priors
 
 from fsr.calibration.parity_set import parity_faces
 from fsr.runtime.pixels import RgbBatch, RgbImage
@@ -61,12 +62,22 @@ def make_pack(
     size: int = 128,
     source: str = "portraits",
     prefix: str = "",
+    priors: bool = False,
 ) -> PackInfo:
-    """Write a pack of up to 24 faces, the first ones trained on."""
+    """Write a pack of up to 24 faces, the first ones trained on; with the priors of a synthetic mesh if asked to."""
     ends = np.cumsum([train, val, test])
     parts: dict[str, RgbBatch] = dict(zip(SPLITS, np.split(np.array(crops(framing, size)), ends)[:3], strict=True))
     faces = {
         split: [Face(f"{prefix}{split}/{index}.png", f"{prefix}{split}/{index}") for index in range(len(part))]
         for split, part in parts.items()
     }
-    return write_pack(path, parts, faces, framing=framing, source=source, licence="public domain")
+    return write_pack(
+        path,
+        parts,
+        faces,
+        framing=framing,
+        source=source,
+        licence="public domain",
+        priors={split: synthetic_priors(len(part), framing, size) for split, part in parts.items()} if priors else None,
+        landmarker="synthetic" if priors else "",
+    )

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..runtime.errors import PackError
 from ..runtime.pixels import RgbBatch
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which faces a step sees and how: what else belongs to them (priors, teachers' outputs) follows it."""
+
+    indices: NDArray[np.int64]
+    """(B,) into the training faces."""
+    mirrored: NDArray[np.bool_]
+    """(B,) whether left and right are swapped."""
 
 
 @dataclass
@@ -33,19 +44,32 @@ class FaceBatches:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Low and high faces of a step: float (B, 3, h, h) and (B, 3, H, H) in [0, 1], channels last in memory."""
-        indices = self._indices(step)
-        mirrored = np.random.default_rng((self.seed, 1, step)).random(len(indices)) < 0.5
-        return self._take(self.low, indices, mirrored), self._take(self.high, indices, mirrored)
+        return self.take(self.draw(step))
 
-    def _indices(self, step: int) -> np.ndarray:
+    def take(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The faces of a draw, as `__call__` gives them."""
+        return faces_of(self.low, draw), faces_of(self.high, draw)
+
+    def draw(self, step: int) -> Draw:
+        """Which faces a step sees."""
+        indices = self._indices(step)
+        return Draw(indices, np.random.default_rng((self.seed, 1, step)).random(len(indices)) < 0.5)
+
+    def _indices(self, step: int) -> NDArray[np.int64]:
         epoch, position = divmod(step, len(self.high) // self.batch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.high))
         return self._order[position * self.batch : (position + 1) * self.batch]
 
-    @staticmethod
-    def _take(faces: RgbBatch, indices: np.ndarray, mirrored: np.ndarray) -> Tensor:
-        chosen = faces[indices]
-        chosen[mirrored] = chosen[mirrored, :, ::-1]
-        return torch.from_numpy(chosen).permute(0, 3, 1, 2).float().div_(255)
+
+def faces_of(faces: RgbBatch, draw: Draw) -> Tensor:
+    """uint8 (N, S, S, 3) RGB -> float (B, 3, S, S) in [0, 1], channels last in memory, as a draw has them."""
+    chosen = faces[draw.indices]
+    chosen[draw.mirrored] = chosen[draw.mirrored, :, ::-1]
+    return to_floats(torch.from_numpy(chosen))
+
+
+def to_floats(pixels: Tensor) -> Tensor:
+    """uint8 (B, S, S, 3) -> float (B, 3, S, S) in [0, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)

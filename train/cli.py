@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ def main() -> None:
 
     \b
     prepare    pictures -> one pack of aligned faces
-    edge       a pack -> an edge student
+    edge       a pack -> an edge student, taught by others or not
+    teacher    a pack with priors -> a teacher that sees them
+    student    a teacher -> a student that needs no prior
     evaluate   checkpoints, bundles and bicubic by the field's protocols
     """
 
@@ -53,11 +56,14 @@ def main() -> None:
 @click.option("--val-share", default=0.05, show_default=True, help="Share of identities held out for validation.")
 @click.option("--test-share", default=0.05, show_default=True, help="Share of identities held out for testing.")
 @click.option("--workers", default=0, help="Processes; 0 takes one a core.")
+@click.option("--priors", is_flag=True, help="Also compute facial priors, for teachers and multitask students.")
+@click.option("--landmarker", type=click.Path(path_type=Path), help="MediaPipe's face_landmarker.task, for --priors.")
 def prepare(**options: Any) -> None:
     """Find, align and pack the faces of a folder.
 
     Pictures that cannot be read, hold no face, or show the same face again are skipped; OUTPUT.report.json names each
-    with the reason. Sub-folders called train, val and test are taken as the splits.
+    with the reason. Sub-folders called train, val and test are taken as the splits. With --priors, look at
+    OUTPUT.priors.png: faces | mesh | parts | heat maps, those not relied on framed red.
     """
     from rich.console import Console
 
@@ -67,22 +73,65 @@ def prepare(**options: Any) -> None:
     run(PrepareConfig(**options), Console(stderr=True))
 
 
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every recipe is told: faces, budget, seed and where to write."""
+    path = click.Path(path_type=Path)
+    options = [
+        click.option(
+            "-p", "--pack", "packs", type=path, multiple=True, required=True,
+            help="Pack made by prepare; may be given several times.",
+        ),
+        click.option("-o", "--output", type=path, required=True, help="Folder for the run."),
+        click.option("--minutes", type=float, help="Train this long; the learning rate is annealed to it."),
+        click.option("--steps", type=int, help="Train exactly this many steps, repeatable to the bit."),
+        click.option(
+            "--loss", type=click.Choice(["l1", "psnr"]), default="l1", show_default=True,
+            help="psnr: the mean of the faces' dB, which tables are ranked by.",
+        ),
+        click.option("--resume", is_flag=True, help="Go on with the run in --output."),
+        click.option(
+            "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True,
+            help="auto: bf16 where the processor multiplies it.",
+        ),
+        click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a core."),
+        click.option("--seed", default=0, show_default=True),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def multitask_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--multitask", type=float, default=0.0, show_default=True,
+        help="Weight of predicting the prior from the student's features in training; needs a pack with priors.",
+    )(command)  # fmt: skip
+
+
+def rate_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What depends on the kind of network unless it is given."""
+    options = [
+        click.option("--batch", type=int, help="Faces a step. [default: kdfsrnet 8, compact 32]"),
+        click.option("--lr", type=float, help="Highest learning rate. [default: kdfsrnet 1e-4, compact 2e-3]"),
+        click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="[default: kdfsrnet adam, compact muon]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def use_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 @main.command()
-@click.option(
-    "-p",
-    "--pack",
-    "packs",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    help="Pack made by prepare; may be given several times.",
-)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the run.")
-@click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs a face.")
+@training_options
+@click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs; XL only teaches.")
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
-@click.option("--minutes", type=float, help="Train this long; the learning rate is annealed to it.")
-@click.option("--steps", type=int, help="Train exactly this many steps, repeatable to the bit.")
 @click.option("--batch", default=32, show_default=True, help="Faces a step.")
 @click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option(
@@ -93,53 +142,187 @@ def prepare(**options: Any) -> None:
     "as tables are made; 1.5: what a camera sees.",
 )
 @click.option(
-    "--loss",
-    type=click.Choice(["l1", "psnr"]),
-    default="l1",
-    show_default=True,
-    help="psnr: the mean of the faces' dB, which tables are ranked by.",
-)
-@click.option(
     "--positions",
     is_flag=True,
     help="Learn a value for every place of the aligned face; costs no arithmetic. --init may lack them.",
 )
 @click.option("--init", type=click.Path(path_type=Path), help="Checkpoint of the same network to start from.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --output.")
 @click.option(
-    "--precision",
-    type=click.Choice(["auto", "bf16", "fp32"]),
-    default="auto",
-    show_default=True,
-    help="auto: bf16 where the processor multiplies it.",
+    "--mirror",
+    is_flag=True,
+    help="Hold the weights symmetric: every step learns from the mirrored faces too, at no cost. For aligned faces.",
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a core.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--branches", is_flag=True, help="Train every layer as a sum of branches; one convolution is kept.")
+@click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Checkpoint to learn from; of several, the mean of their outputs and the features of the first.",
+)
+@click.option(
+    "--student",
+    "students",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Checkpoint whose outputs teach in place of the teachers', whose features then do.",
+)
+@click.option("--distill", default="output", show_default=True, help="What is learned: output, features or both.")
+@click.option("--distill-weight", default=0.5, show_default=True, help="Share of the teachers' output in the loss.")
+@click.option("--feature-weight", default=1.0, show_default=True, help="Weight of the features' loss at the start.")
+@click.option("--distill-share", default=0.3, show_default=True, help="Share of the run in which it falls to zero.")
+@click.option("--feature-layers", default=3, show_default=True, help="Layers whose features are learned.")
+@click.option("--live-teacher", is_flag=True, help="Run the teachers at every step, not once over all faces.")
+@click.option(
+    "--teacher-cache",
+    type=click.Path(path_type=Path),
+    help="File of what the teachers say, for several runs on the same faces. [default: OUTPUT/lessons.safetensors]",
+)
+@multitask_option
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
     steps: int | None, batch: int, lr: float, loss: str, native_span: float, positions: bool, init: Path | None,
-    resume: bool, precision: str, threads: int | None, seed: int,
+    resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
+    students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
+    feature_layers: int, live_teacher: bool, teacher_cache: Path | None, multitask: float, mirror: bool,
 ) -> None:  # fmt: skip
-    """Train an edge student.
+    """Train an edge student, from the faces alone or taught by trained networks as well.
 
     OUTPUT receives model.safetensors (averaged weights), log.csv, curve.png, samples.png (low | bicubic | restored |
     original) and state.safetensors, from which --resume goes on after a kill.
 
     \b
     fsr-train edge -p faces.safetensors --tier L --minutes 60 -o runs/edge-L
+    fsr-train edge -p faces.safetensors --tier M --minutes 60 --teacher runs/edge-XL/model.safetensors -o runs/edge-M
+    fsr-train edge -p faces.safetensors --tier L --minutes 60 --teacher runs/teacher/model.safetensors
+      --distill output,features -o runs/edge-L
     """
-    import torch
-
+    from .distill import Decay
     from .loop import LoopConfig
     from .networks.edge import EdgeConfig
     from .recipes.edge import EdgeRecipe, train_edge
+    from .reparam import Branches
+    from .tutors import Distillation, parts_named
 
-    if threads is not None:
-        torch.set_num_threads(max(1, threads))
+    use_threads(threads)
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
     network = EdgeConfig(tier, input_size, scale, positions)
-    recipe = EdgeRecipe(packs, network, output, loop, batch, loss, native_span, init, resume)
+    distillation = None
+    if teachers or students:
+        outputs, features = parts_named(distill)
+        decay = Decay(features=feature_weight, output=0.0, share=distill_share)
+        distillation = Distillation(
+            teachers, students, outputs, features, distill_weight, decay, feature_layers, live_teacher, teacher_cache
+        )
+    recipe = EdgeRecipe(
+        packs, network, output, loop, batch, loss, native_span, init, resume, distillation, multitask,
+        Branches() if branches else None, mirror,
+    )  # fmt: skip
     click.echo(train_edge(recipe))
+
+
+@main.command()
+@training_options
+@click.option(
+    "--network",
+    type=click.Choice(["kdfsrnet", "compact"]),
+    default="compact",
+    show_default=True,
+    help="kdfsrnet: as published, 5.7 GMACs a face, for a GPU. compact: an edge network that sees the prior too.",
+)
+@click.option("--input-size", default=16, show_default=True, help="Side of the low-resolution crop in pixels.")
+@click.option("--scale", default=8, show_default=True, help="Magnification.")
+@click.option("--tier", default="L", show_default=True, help="Of compact: S, M, L or XL, as its student.")
+@click.option("--positions", is_flag=True, help="Of compact: learn a value for every place of the aligned face.")
+@click.option("--blocks", default=2, show_default=True, help="Of kdfsrnet: residual blocks in each of nine stages.")
+@click.option(
+    "--prior",
+    type=click.Choice(["rendered", "channels", "none"]),
+    help="rendered: the part map in three colours; channels: every part and heat map; none: kdfsrnet without a prior, "
+    "to see what it gives. [default: kdfsrnet rendered, compact channels]",
+)
+@rate_options
+def teacher(
+    packs: tuple[Path, ...], output: Path, minutes: float | None, steps: int | None, loss: str, resume: bool,
+    precision: str, threads: int | None, seed: int, network: str, input_size: int, scale: int, tier: str,
+    positions: bool, blocks: int, prior: str | None, batch: int | None, lr: float | None, optimizer: str | None,
+) -> None:  # fmt: skip
+    """Train a teacher that sees a facial prior, taken from the original, beside the low face.
+
+    Its figures are no rival's: where a face is restored there is no original. OUTPUT is as of edge.
+
+    \b
+    fsr-train teacher -p faces.safetensors --minutes 60 -o runs/teacher
+    """
+    from .loop import LoopConfig
+    from .networks.compact import CompactConfig
+    from .networks.kdfsrnet import KdfsrConfig
+    from .optimizers import usual
+    from .prior_views import VIEWS
+    from .recipes.teacher import TeacherRecipe, train_teacher
+
+    use_threads(threads)
+    settings = usual(network, optimizer, lr, batch)
+    channels = {**VIEWS, "none": 0}[prior or ("channels" if network == "compact" else "rendered")]
+    shape = (
+        CompactConfig(tier, input_size, scale, channels, positions)
+        if network == "compact"
+        else KdfsrConfig(input_size, scale, blocks, channels)
+    )
+    loop = LoopConfig(
+        minutes=minutes, steps=steps, learning_rate=settings.learning_rate, precision=precision, seed=seed
+    )
+    recipe = TeacherRecipe(packs, shape, output, loop, settings.batch, loss, settings.optimizer, resume)
+    click.echo(train_teacher(recipe))
+
+
+@main.command()
+@training_options
+@click.option(
+    "--teacher",
+    "teacher_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Checkpoint of fsr-train teacher; its student has its kind and size.",
+)
+@click.option("--blocks", default=6, show_default=True, help="Of kdfsrnet: residual blocks in each of nine stages.")
+@rate_options
+@click.option("--distill-share", type=float, help="Share of the run in which the teacher counts. [default: 11 / 400]")
+@click.option("--feature-weight", default=10.0, show_default=True, help="Weight of the features' loss at the start.")
+@click.option(
+    "--output-weight", default=0.1, show_default=True, help="Weight of the loss against the teacher's output."
+)
+@multitask_option
+def student(
+    packs: tuple[Path, ...], output: Path, minutes: float | None, steps: int | None, loss: str, resume: bool,
+    precision: str, threads: int | None, seed: int, teacher_path: Path, blocks: int, batch: int | None,
+    lr: float | None, optimizer: str | None, distill_share: float | None, feature_weight: float, output_weight: float,
+    multitask: float,
+) -> None:  # fmt: skip
+    """Train a student that needs no prior on the features of a teacher that sees one.
+
+    A kdfsrnet teacher gets KDFSRNet's student; a compact one the edge network of its tier, which can be exported. The
+    weights and their decay are the published ones unless given.
+
+    \b
+    fsr-train student -p faces.safetensors --teacher runs/teacher/model.safetensors --minutes 60 -o runs/student
+    """
+    from .checkpoint import load_checkpoint
+    from .distill import PUBLISHED_SHARE, Decay
+    from .loop import LoopConfig
+    from .optimizers import usual
+    from .recipes.student import StudentRecipe, train_student
+
+    use_threads(threads)
+    settings = usual(load_checkpoint(teacher_path).network, optimizer, lr, batch)
+    loop = LoopConfig(
+        minutes=minutes, steps=steps, learning_rate=settings.learning_rate, precision=precision, seed=seed
+    )
+    decay = Decay(feature_weight, output_weight, PUBLISHED_SHARE if distill_share is None else distill_share)
+    recipe = StudentRecipe(
+        packs, teacher_path, output, loop, blocks, settings.batch, loss, settings.optimizer, decay, multitask, resume
+    )
+    click.echo(train_student(recipe))
 
 
 @main.command()

@@ -21,6 +21,7 @@ from .degrade import shrink
 from .metrics import protocol_named, score
 from .native_size import NativeSizeCurve, native_size_curve, save_curve
 from .networks.edge import EdgeNet
+from .networks.kdfsrnet import KdfsrNet
 from .pack import PackInfo, open_pack, read_split
 from .pictures import save_sheet
 from .restore import restore
@@ -69,7 +70,7 @@ def open_contestants(path: Path) -> list[Contestant]:
         raise InputError(f"{path}: nothing there; expected a checkpoint (.safetensors) or a bundle's folder")
     checkpoint = load_checkpoint(path)
     network = checkpoint.build()
-    if not isinstance(network, EdgeNet):
+    if not isinstance(network, EdgeNet | KdfsrNet) or getattr(network.config, "prior", 0):
         raise CheckpointError(f"{path}: got network {checkpoint.network!r}, which cannot be evaluated alone")
     config = network.config
     return [

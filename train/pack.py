@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..runtime.errors import PackError
 from ..runtime.pixels import RgbBatch
@@ -18,6 +19,8 @@ SPLITS = ("train", "val", "test")
 FORMAT = "fsr-pack"
 VERSION = 1
 ADVICE = "make it with fsr-train prepare"
+PRIORS = ("landmarks", "part_map", "blendshapes", "reliable")
+"""Further tensors of a split, by face, in a pack with priors; `priors.Priors` says what they hold."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,16 @@ class Face:
     """Path of the picture below the folder it was read from, with forward slashes."""
     identity: str
     """Who it is, as far as the source tells; no identity is in two splits."""
+
+
+@dataclass(frozen=True)
+class PriorsInfo:
+    """What a pack says of its priors."""
+
+    landmarker: str
+    """sha256 of the landmarker that made them."""
+    sha256: Mapping[str, Mapping[str, str]]
+    """Of each of `PRIORS`, by split."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,8 @@ class PackInfo:
     """Faces of each split, in the order of its pixels."""
     sha256: Mapping[str, str]
     """Of the pixels of each split."""
+    priors: PriorsInfo | None = None
+    """None for a pack prepared without priors."""
 
     def count(self, split: str) -> int:
         return len(self.faces[split])
@@ -57,10 +72,20 @@ def write_pack(
     framing: str,
     source: str,
     licence: str,
+    priors: Mapping[str, Mapping[str, NDArray]] | None = None,
+    landmarker: str = "",
 ) -> PackInfo:
-    """Write splits of crops, uint8 (N, S, S, 3) RGB, with what they are; whole or not at all."""
+    """Write splits of crops, uint8 (N, S, S, 3) RGB, with what they are; whole or not at all.
+
+    priors: every one of `PRIORS` by split, N faces each; landmarker: sha256 of the file that they were made with.
+    """
     size = next(iter(crops.values())).shape[1]
-    sha256 = {split: hashlib.sha256(np.ascontiguousarray(crops[split]).data).hexdigest() for split in SPLITS}
+    sha256 = {split: _sha256(crops[split]) for split in SPLITS}
+    info = None
+    if priors is not None:
+        hashes = {split: {name: _sha256(priors[split][name]) for name in PRIORS} for split in SPLITS}
+        info = PriorsInfo(landmarker, hashes)
+        crops = {**crops, **{f"{split}/{name}": priors[split][name] for split in SPLITS for name in PRIORS}}
     header = {
         "version": VERSION,
         "framing": framing,
@@ -70,8 +95,10 @@ def write_pack(
         "sha256": sha256,
         "faces": {split: [[face.name, face.identity] for face in faces[split]] for split in SPLITS},
     }
+    if info is not None:
+        header["priors"] = asdict(info)
     save_tensors(path, crops, {FORMAT: json.dumps(header)})
-    return PackInfo(path, framing, size, source, licence, faces, sha256)
+    return PackInfo(path, framing, size, source, licence, faces, sha256, info)
 
 
 def open_pack(path: Path) -> PackInfo:
@@ -87,18 +114,32 @@ def open_pack(path: Path) -> PackInfo:
     if header["version"] != VERSION:
         raise PackError(f"{path}: got pack version {header['version']}, expected {VERSION}; make it again")
     faces = {split: [Face(*entry) for entry in entries] for split, entries in header["faces"].items()}
-    return PackInfo(
-        path, header["framing"], header["size"], header["source"], header["licence"], faces, header["sha256"]
-    )
+    described = {key: header[key] for key in ("framing", "size", "source", "licence", "sha256")}
+    priors = PriorsInfo(**header["priors"]) if "priors" in header else None
+    return PackInfo(path, faces=faces, priors=priors, **described)
 
 
 def read_split(pack: PackInfo, split: str) -> RgbBatch:
     """The pixels of one split, uint8 (N, S, S, 3) RGB, checked against the pack's hash."""
+    return _read(pack, split, pack.sha256[split], "pixels")
+
+
+def read_prior(pack: PackInfo, split: str, name: str) -> NDArray:
+    """One of `PRIORS` of one split, checked against the pack's hash; the pack must have priors."""
+    assert pack.priors is not None
+    return _read(pack, f"{split}/{name}", pack.priors.sha256[split][name], "priors")
+
+
+def _read(pack: PackInfo, tensor: str, sha256: str, what: str) -> NDArray:
     with open_tensors(pack.path, "numpy", PackError, ADVICE) as (file, _):
-        crops = file.get_tensor(split)
-    if hashlib.sha256(np.ascontiguousarray(crops).data).hexdigest() != pack.sha256[split]:
-        raise PackError(f"{pack.path}: the pixels of split {split!r} are damaged; make the pack again")
-    return crops
+        values = file.get_tensor(tensor)
+    if _sha256(values) != sha256:
+        raise PackError(f"{pack.path}: the {what} of split {tensor.split('/')[0]!r} are damaged; make the pack again")
+    return values
+
+
+def _sha256(values: NDArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def open_packs(paths: Sequence[Path], *, output_size: int) -> list[PackInfo]:

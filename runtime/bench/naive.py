@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ..bundle import default_detector
 from ..errors import EngineUnavailableError, InputError
 from ..geometry import invert, scaling, template_landmarks
+from ..quiet import quiet_opencv
 from ..timing import Stopwatch
 from .race import Outcome
 
@@ -179,12 +180,7 @@ def original_yunet(detector: bytes) -> bytes:
 
 def open_detector(yunet: bytes) -> Any:
     """cv2.FaceDetectorYN; through a file, which every OpenCV since 4.8 reads."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns about its own defaults
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "yunet.onnx")
-            path.write_bytes(yunet)
-            return cv2.FaceDetectorYN.create(str(path), "", (640, 640), SCORE, OVERLAP, TOP_K)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    with quiet_opencv(), tempfile.TemporaryDirectory() as folder:  # OpenCV 5 warns about its own defaults
+        path = Path(folder, "yunet.onnx")
+        path.write_bytes(yunet)
+        return cv2.FaceDetectorYN.create(str(path), "", (640, 640), SCORE, OVERLAP, TOP_K)

@@ -1,14 +1,24 @@
-"""Which engine runs, and why."""
+"""Which engine runs in which precision, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ..errors import EngineUnavailableError
+from .int8 import SATURATES, int8_is_exact, why_not_int8
 from .onnx_runtime import CUDA, import_onnxruntime
 from .opening import open_network
 
 AUTO = "auto"
+
+INT8_ENGINES = ("onnxruntime", "openvino")
+"""The engines of a CPU, fastest first for faces in int8: OpenVINO takes .96 to 1.43 times the CPU time of ONNX Runtime
+for tier L, and 1.5 to 2.7 times for S; measured with 1, 4 and 16 faces."""
+
+DETECTOR_INT8_ENGINES = ("openvino",)
+"""Those that gain from int8 for the detector: OpenVINO is 1.55 times as fast as ONNX Runtime in fp32, which in int8 is
+no faster than that; measured at 1280x736."""
 
 PROBE = bytes.fromhex(
     "080812086673722d656467653a630a170a05696d616765120473616d6522084964656e74697479120570726f62655a200a05"
@@ -20,33 +30,84 @@ PROBE = bytes.fromhex(
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine that works here."""
+    """An engine that works here, and the precision of the models to run with it."""
 
     engine: str
     why: str
     """A clause, such as `no CUDA provider in this onnxruntime`."""
+    precision: str = "fp32"
+    why_precision: str = "asked for"
+    """A clause, such as `its int8 is exact here`."""
+
+    def __str__(self) -> str:
+        return f"{self.engine} ({self.why}), {self.precision} ({self.why_precision})"
 
 
-def choose_engine(name: str = AUTO) -> Choice:
-    """The engine called `name` once it has proved that it runs here; for `auto` the fastest that does.
+def choose_engine(
+    name: str = AUTO,
+    precision: str = "fp32",
+    offered: Collection[str] = ("fp32",),
+    int8_engines: Sequence[str] = INT8_ENGINES,
+) -> Choice:
+    """The engine called `name` once it has proved that it runs here, and the precision it should run in.
 
-    `auto` takes ONNX Runtime, on a GPU if that works. OpenVINO is taken by name alone: in float32 it needs 1.2 to 1.4
-    times as long for the detector and as long for faces, measured.
+    `auto` takes ONNX Runtime on a GPU if that works; on a CPU the first there is of `int8_engines` in int8 and ONNX
+    Runtime else: in float32 OpenVINO needs 1.2 to 1.4 times as long for the detector and as long for faces, measured.
+
+    precision: fp32, fp16, int8, or `auto`: int8 on a CPU where it is among the precisions `offered` and is exact and
+    fast, fp32 everywhere else. int8_engines: those that gain from it, fastest first.
 
     Raises:
-        EngineUnavailableError: no engine of that name, or it cannot run here.
+        EngineUnavailableError: no engine of that name, or it cannot run here, or its int8 is wrong here.
     """
-    if name == AUTO:
-        return _best()
-    open_network(name, PROBE)
-    return Choice(name, "asked for by name")
+    if name != AUTO:
+        open_network(name, PROBE)
+        why = "asked for by name"
+    else:
+        works, why = _cuda()
+        name = "onnxruntime-cuda" if works else AUTO
+    in_float = "onnxruntime" if name == AUTO else name
+    on_gpu = name == "onnxruntime-cuda"
+    if precision == "int8":
+        engine, refusals = _first([name] if name != AUTO else INT8_ENGINES, _why_wrong)
+        if engine is None:
+            raise EngineUnavailableError(f"--precision int8: {'; '.join(refusals)}; take --precision fp32")
+        return Choice(engine, "; ".join([why, *refusals]), "int8", "asked for")
+    if precision != AUTO:
+        reason = "asked for; a CPU computes it in float32" if precision == "fp16" and not on_gpu else "asked for"
+        return Choice(in_float, why, precision, reason)
+    if on_gpu or "int8" not in offered:
+        return Choice(in_float, why, "fp32", "int8 is for CPUs" if on_gpu else "there is no int8 in the bundle")
+    engine, refusals = _first([e for e in int8_engines if name in (AUTO, e)], why_not_int8)
+    if engine is None:
+        return Choice(in_float, why, "fp32", "; ".join(refusals) or f"int8 is no faster with {name}")
+    return Choice(engine, "; ".join([why, *refusals]), "int8", "exact and fast here")
 
 
-def _best() -> Choice:
+def _first(names: Sequence[str], why_not: Callable[[str], str | None]) -> tuple[str | None, list[str]]:
+    """The first engine that nothing speaks against, and what spoke against those before it."""
+    refusals = []
+    for name in names:
+        try:
+            refusal = why_not(name)
+        except EngineUnavailableError as error:
+            refusal = str(error)
+        if refusal is None:
+            return name, refusals
+        refusals.append(f"not {name}: {refusal}")
+    return None, refusals
+
+
+def _why_wrong(name: str) -> str | None:
+    return None if int8_is_exact(name) else SATURATES
+
+
+def _cuda() -> tuple[bool, str]:
+    """Whether ONNX Runtime runs on a GPU here, and a clause that says so."""
     if CUDA not in import_onnxruntime().get_available_providers():
-        return Choice("onnxruntime", "no CUDA provider in this onnxruntime")
+        return False, "no CUDA provider in this onnxruntime"
     try:
         open_network("onnxruntime-cuda", PROBE)
     except EngineUnavailableError as error:
-        return Choice("onnxruntime", f"the CUDA provider does not work: {error}")
-    return Choice("onnxruntime-cuda", "its CUDA provider works here")
+        return False, f"the CUDA provider does not work: {error}"
+    return True, "its CUDA provider works here"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,9 @@ from .network import check_batch, check_input_shape, model_name
 
 MAX_STREAMS = 16
 """Calls that run at once; each holds its own activations."""
+
+_LOADING = Lock()
+"""Two threads that come first together must not make a Core each."""
 
 
 class OpenVinoNetwork:
@@ -33,8 +38,7 @@ class OpenVinoNetwork:
             EngineUnavailableError: OpenVINO is missing or cannot read the model.
         """
         self.precision = precision
-        openvino = _import_openvino()
-        core = openvino.Core()
+        core = _core(_import_openvino())
         try:
             graph = core.read_model(model)
             self.input_shape = _input_shape(graph.input(0))
@@ -56,6 +60,22 @@ class OpenVinoNetwork:
         values = request.infer({0: pictures}, share_inputs=True, share_outputs=False).to_tuple()
         self._idle.append(request)
         return dict(zip(self.outputs, values, strict=True))
+
+
+def _core(openvino: ModuleType) -> Any:
+    """The one Core of this process; it is never freed.
+
+    Its CPU plugin gives the thread that loads it an alternate signal stack, and unmaps that wherever the last object
+    over the plugin is freed. Freed by another thread, the first is left with a stack that is gone, and the next signal
+    it receives, such as Ctrl-C, ends the process with a segmentation fault.
+    """
+    with _LOADING:
+        return _kept_core(openvino)
+
+
+@cache
+def _kept_core(openvino: ModuleType) -> Any:
+    return openvino.Core()
 
 
 def _settings() -> dict[str, Any]:

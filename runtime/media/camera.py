@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..pixels import RgbImage, rgb_from_bgr
+from ..quiet import quiet_opencv
 from .source import Source, VideoFrame
 
 DEVICES = Path("/dev")
@@ -50,7 +50,7 @@ class Camera(Source):
     ) -> None:
         self.index = index
         self._clock = clock
-        with _quiet():
+        with quiet_opencv():
             self._capture = open_capture(index)
         first = self._read() if self._capture.isOpened() else None
         if first is None:
@@ -79,7 +79,7 @@ class Camera(Source):
         self._capture.release()
 
     def _read(self) -> RgbImage | None:
-        with _quiet():
+        with quiet_opencv():
             is_read, bgr = self._capture.read()
         return rgb_from_bgr(np.asarray(bgr, np.uint8)) if is_read else None
 
@@ -88,7 +88,7 @@ def advice(index: int) -> str:
     """What to try when camera `index` does not work, by what this machine shows."""
     if sys.platform != "linux":
         return "check that it is plugged in, used by no other program, and that this program may use cameras"
-    found = sorted(DEVICES.glob("video*"))
+    found = sorted(DEVICES.glob("video[0-9]*"), key=lambda device: int(device.name.removeprefix("video")))
     if not found:
         return f"no {DEVICES}/video* is there: plug a camera in, or give a container its --device"
     wanted = DEVICES / f"video{index}"
@@ -101,14 +101,3 @@ def advice(index: int) -> str:
 
 def _may_read(device: Path) -> bool:
     return os.access(device, os.R_OK | os.W_OK)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """OpenCV prints warnings of its own; the error raised here says it better."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)

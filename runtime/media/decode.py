@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..errors import InputError
-from . import exif
+from ..pixels import RgbImage
+from . import exif, jpeg
 from .picture import Picture
 
 if TYPE_CHECKING:
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 89_000_000
@@ -42,8 +43,7 @@ def read_picture(path: Path | str, max_pixels: int = MAX_PIXELS) -> Picture:
     try:
         with Path(path).open("rb") as file, _open(file) as image:
             _check_size(image, max_pixels)
-            image.load()
-            return _picture(image)
+            return _picture(image, file)
     except (*_DAMAGED, DecompressionBombError, PyCMSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read as a picture: {reason}") from error
@@ -76,36 +76,41 @@ def _check_size(image: ImageFile, max_pixels: int) -> None:
         raise ValueError(f"got {got}, expected at most {max_pixels / 1e6:.0f}; shrink or cut it first")
 
 
-def _picture(image: ImageFile) -> Picture:
-    turn, exif_bytes = _turn_and_exif(image)
+def _picture(image: ImageFile, file: BinaryIO) -> Picture:
+    if (jpeg_pixels := _plain_jpeg(image, file)) is None:
+        image.load()  # first: a PNG may say behind its pixels what follows
+    orientation, exif_bytes = _orientation_and_exif(image)
     dpi, frames, icc = _dpi(image), getattr(image, "n_frames", 1), image.info.get("icc_profile")
-    plain = _eight_bit(image if turn is None else image.transpose(turn))
+    if jpeg_pixels is not None:
+        return Picture(exif.turned(jpeg_pixels, orientation), None, False, exif_bytes, icc, dpi, frames)
+    plain = _eight_bit(image)
     if plain.mode == "CMYK":
         plain, icc = _rgb_from_cmyk(plain, icc), None
     colours, alpha = _without_alpha(plain)
     grey = colours.mode in ("1", "L")
     if colours.mode != "RGB":  # convert would copy
         colours = colours.convert("RGB")
-    return Picture(np.array(colours), alpha, grey, exif_bytes, icc, dpi, frames)
+    pixels = exif.turned(np.array(colours), orientation)
+    alpha = None if alpha is None else exif.turned(alpha, orientation)
+    return Picture(pixels, alpha, grey, exif_bytes, icc, dpi, frames)
 
 
-def _turn_and_exif(image: ImageFile) -> tuple[Transpose | None, bytes | None]:
-    from PIL.Image import Transpose
+def _plain_jpeg(image: ImageFile, file: BinaryIO) -> RgbImage | None:
+    if image.format != "JPEG" or image.mode != "RGB":
+        return None
+    here = file.tell()
+    file.seek(0)
+    pixels = jpeg.decoded(file.read())
+    file.seek(here)  # where Pillow goes on
+    return pixels if pixels is not None and pixels.shape[1::-1] == image.size else None
 
+
+def _orientation_and_exif(image: ImageFile) -> tuple[int, bytes | None]:
     if image.format == "TIFF":  # Pillow turns it upright
-        return None, _exif_of_tiff(image)
+        return exif.UPRIGHT, _exif_of_tiff(image)
     if (stored := image.info.get("exif")) is None:
-        return None, None
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return turns.get(exif.orientation(stored)), exif.upright(stored)
+        return exif.UPRIGHT, None
+    return exif.orientation(stored), exif.upright(stored)
 
 
 def _exif_of_tiff(image: ImageFile) -> bytes | None:

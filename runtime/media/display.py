@@ -22,13 +22,28 @@ def has_display() -> tuple[bool, str]:
         )
     if sys.platform != "linux":
         return True, f"OpenCV draws with {backend}"
-    if os.environ.get("WAYLAND_DISPLAY"):
+    display, wayland = os.environ.get("DISPLAY"), os.environ.get("WAYLAND_DISPLAY")
+    if display and _answers(display):
+        return True, f"OpenCV draws with {backend} on {display}"
+    if wayland and not _needs_x11(backend):
         return True, f"OpenCV draws with {backend} on Wayland"
-    if not (display := os.environ.get("DISPLAY")):
-        return False, "neither DISPLAY nor WAYLAND_DISPLAY is set: there is no screen"
-    if not _answers(display):
+    if display:
         return False, f"DISPLAY is {display}, where no screen answers"
-    return True, f"OpenCV draws with {backend} on {display}"
+    if wayland:
+        return False, f"OpenCV draws with {backend}, which needs X11, and DISPLAY is not set: turn XWayland on"
+    return False, "neither DISPLAY nor WAYLAND_DISPLAY is set: there is no screen"
+
+
+def prepare() -> None:
+    """To be called before the first window: what else would end the program, or make it talk."""
+    if sys.platform == "linux" and _needs_x11(gui_backend() or ""):
+        os.environ["QT_QPA_PLATFORM"] = "xcb"  # desktops set wayland, which ends a program whose Qt has no such part
+        os.environ.setdefault("QT_LOGGING_RULES", "*=false")  # else: missing fonts, with every window
+
+
+def _needs_x11(backend: str) -> bool:
+    """The Qt of opencv-python brings nothing but xcb."""
+    return backend.startswith("QT")
 
 
 def gui_backend() -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import OutputError
 from ..files import atomic_path
+from . import jpeg
 from .picture import FORMATS, SUFFIXES, Picture
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ def write_picture(path: Path, picture: Picture, quality: int = 95) -> None:
     if (kind := FORMATS.get(path.suffix.lower())) is None:
         raise OutputError(f"{path}: got suffix {path.suffix!r}, expected one of {', '.join(sorted(SUFFIXES))}")
     _check_size(path, picture, kind)
-    image, options = _image(picture, kind), _options(picture, kind, quality)
     with atomic_path(path) as temporary:
         try:
-            image.save(temporary, kind, **options)
+            if kind == "JPEG" and not picture.grey:
+                temporary.write_bytes(
+                    jpeg.encoded(picture.pixels, quality, exif=picture.exif, icc=picture.icc, dpi=picture.dpi)
+                )
+            else:
+                _image(picture, kind).save(temporary, kind, **_options(picture, kind, quality))
         except ValueError as error:
             raise OutputError(f"{path}: cannot be written as {kind}: {error}") from error
 

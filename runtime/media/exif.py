@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import struct
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 HEADER = b"Exif\0\0"
 ORIENTATION = 0x0112
 UPRIGHT = 1
 
 _SHORT = 3
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+"""By orientation, after the transposition of those from 5 on, of `cv2.flip`: 0 flips rows, 1 columns, -1 both."""
 _ENTRY = 12  # bytes: tag, type, count, value
 
 
@@ -45,6 +51,15 @@ def upright(exif: bytes) -> bytes | None:
     except (struct.error, KeyError):
         return None
     return HEADER + bytes(tiff)
+
+
+def turned(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) as stored to how it is to be seen, contiguous; sides change places from 5 on."""
+    if orientation >= 5:
+        stored = np.asarray(cv2.transpose(stored), np.uint8)
+    if (flip := _FLIPS.get(orientation)) is not None:
+        stored = np.asarray(cv2.flip(stored, flip), np.uint8)
+    return stored
 
 
 def _tiff(exif: bytes) -> bytes:

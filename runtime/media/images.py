@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import InputError
@@ -15,6 +16,7 @@ __all__ = [
     "SUFFIXES",
     "Picture",
     "find_images",
+    "list_files",
     "read_image",
     "read_picture",
     "write_image",
@@ -28,19 +30,27 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         InputError: the folder is missing, is not a folder, cannot be listed, or holds no picture.
     """
+    if not (found := list_files(folder, SUFFIXES)):
+        raise InputError(f"{folder}: no picture in it; expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Every file below `folder` that ends in one of `suffixes` (lower case), as `find_images`.
+
+    Raises:
+        InputError: the folder is missing, is not a folder, or cannot be listed.
+    """
     try:
         if not folder.is_dir():
             raise InputError(f"{folder}: got {'a file' if folder.exists() else 'nothing there'}, expected a folder")
-        found = sorted(
+        return sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in SUFFIXES and not _is_hidden(path.relative_to(folder)) and path.is_file()
+            if path.suffix.lower() in suffixes and not _is_hidden(path.relative_to(folder)) and path.is_file()
         )
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    if not found:
-        raise InputError(f"{folder}: no picture in it; expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return found
 
 
 def read_image(path: Path | str) -> RgbImage:

@@ -12,6 +12,7 @@ from ..pixels import RgbImage, check_rgb
 FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jfif": "JPEG",
     ".png": "PNG",
     ".webp": "WEBP",
     ".bmp": "BMP",
@@ -21,6 +22,12 @@ FORMATS = {
 """Suffixes of pictures and the format, as Pillow calls it, that a file of that name is written in."""
 
 SUFFIXES = frozenset(FORMATS)
+
+UNREAD_SUFFIXES = frozenset(
+    {".gif", ".apng", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".tga", ".ppm", ".pgm"}
+    | {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+)
+"""Of pictures that are not read; a folder's are counted, so that nobody takes them for restored."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .colours import Colours
+from .matroska import is_cut_off
 from .orient import display_matrix, turned
 from .pyav import require_pyav
 from .soundtrack import suffix_for
@@ -108,6 +109,8 @@ class VideoReader(Source):
     def _check_end(self, count: int, end: float) -> None:
         if self._announced is not None and end < self._announced - _MISSING_SECONDS:
             self._fail(f"is truncated: got {count} frames, {end:.1f} s, expected {self._announced:.1f} s")
+        elif "matroska" in self._container.format.name and is_cut_off(self.path):
+            self._fail(f"is truncated: got {count} frames, {end:.1f} s, and a part of what was to follow")
 
     def _fail(self, what: str) -> None:
         self.failure = self.failure or InputError(f"{self.path}: {what}; what could be read of it was used")

@@ -10,10 +10,14 @@ from typing_extensions import Self
 
 from ..errors import OutputError
 from ..pixels import RgbImage, bgr_from_rgb
-from .display import has_display
+from .display import has_display, prepare
 
 __all__ = ["Window", "has_display"]
 
+LARGEST_WH = (1280, 720)
+"""Of a window when it opens, so that any screen holds it; it can be pulled larger."""
+
+_LOOK = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL  # the last: no buttons, no status bar
 _QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})  # 27: Esc
 
 
@@ -28,14 +32,15 @@ class Window:
         can_show, why = has_display()
         if not can_show:
             raise OutputError(f"no window can be shown: {why}; or write to a file with --output")
+        prepare()
         self.title = title
         self._is_open = False
 
     def show(self, frame: RgbImage) -> bool:
         """Show uint8 (H, W, 3) RGB; False once the user has pressed q or Esc or has closed the window."""
         if not self._is_open:
-            cv2.namedWindow(self.title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-            cv2.resizeWindow(self.title, frame.shape[1], frame.shape[0])
+            cv2.namedWindow(self.title, _LOOK)
+            cv2.resizeWindow(self.title, *window_size(frame.shape[1], frame.shape[0]))
             self._is_open = True
         cv2.imshow(self.title, bgr_from_rgb(frame))
         if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
@@ -55,3 +60,9 @@ class Window:
             with suppress(cv2.error):  # the user has closed it already
                 cv2.destroyAllWindows()
             self._is_open = False
+
+
+def window_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height for frames of that size: theirs, or smaller in the same ratio."""
+    share = min(1.0, LARGEST_WH[0] / width, LARGEST_WH[1] / height)
+    return max(1, round(share * width)), max(1, round(share * height))

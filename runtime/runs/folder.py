@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError, UsageError
+from ..files import remove_temporaries
 from ..interrupt import stop_on_interrupt
-from ..media.images import SUFFIXES, find_images
-from ..media.video import is_video
+from ..media.images import SUFFIXES, list_files
+from ..media.picture import UNREAD_SUFFIXES
+from ..media.video import VIDEO_SUFFIXES, is_video
 from .ordered import ordered_map
-from .picture_work import PictureWork
+from .picture_work import PictureWork, files_of
 from .progress import progress
 from .records import Record, Records, resumable
-from .summary import Summary
+from .summary import Summary, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,12 +30,23 @@ RESULTS = "results.jsonl"
 FOLDERS = ("restored", "faces", "compare")
 """What a run makes below its output folder."""
 
-TEMPORARY = re.compile(r"\.\d+\.partial(\.|$)")
-"""In the names of `files.atomic_path`: left behind only by a kill."""
+
+@dataclass(frozen=True)
+class Found:
+    """What is in an input folder; one picture alone is a folder of it."""
+
+    pictures: list[Path]
+    left_out: Counter[str]
+    """Videos and pictures of kinds that are not read, by suffix."""
 
 
 def find_pictures(source: Path, output: Path) -> list[Path]:
-    """The pictures of a folder, or the one picture; what an earlier run wrote into `output` is left out.
+    """The pictures of `survey`."""
+    return survey(source, output).pictures
+
+
+def survey(source: Path, output: Path) -> Found:
+    """Look through a folder, or at one picture; what an earlier run wrote into `output` is left out.
 
     Raises:
         InputError: nothing there, or no picture.
@@ -44,26 +58,31 @@ def find_pictures(source: Path, output: Path) -> list[Path]:
     if any(outer / name in (inner, *inner.parents) for name in FOLDERS):
         raise UsageError(f"--input: {source} is where --output {output} puts its results; choose another --output")
     if source.is_file():
-        return [_single(source)]
+        return Found([_single(source)], Counter())
     if not source.exists():
         raise InputError(f"{source}: got nothing there, expected a folder of pictures, a picture or a video")
-    if (
-        source.is_dir()
-        and (videos := [path for path in source.iterdir() if is_video(path)])
-        and not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*"))
-    ):
-        raise InputError(f"{source}: holds videos and no picture; give them one by one, such as --input {videos[0]}")
-    found = find_images(source)
+    everything = files = list_files(source, SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES)
     if inner in outer.parents:
         below = source / outer.relative_to(inner)
-        found = [path for path in found if below not in path.parents]
-    if not found:
+        files = [path for path in everything if below not in path.parents]
+    pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
+    if everything and not files:
         raise InputError(f"{source}: no picture in it but those that a run wrote into {output}")
-    return found
+    if not pictures:
+        raise InputError(_why_none(source, others))
+    return Found(pictures, Counter(path.suffix.lower() for path in others))
+
+
+def _why_none(folder: Path, others: Sequence[Path]) -> str:
+    if videos := [path for path in others if is_video(path)]:
+        return f"{folder}: holds videos and no picture; give them one by one, such as --input {videos[0]}"
+    got = f"no picture in it{f' but {counted(path.suffix.lower() for path in others)}' if others else ''}"
+    return f"{folder}: {got}; expected files ending in {', '.join(sorted(SUFFIXES))}"
 
 
 def restore_folder(
-    pictures: Sequence[Path],
+    found: Found,
     work: PictureWork,
     console: Console,
     *,
@@ -71,7 +90,7 @@ def restore_folder(
     workers: int = 1,
     resume: bool = False,
 ) -> Summary:
-    """Restore `pictures`; whatever fails for one of them costs that one alone and is recorded.
+    """Restore what was found; whatever fails for one of them costs that one alone and is recorded.
 
     run: header of results.jsonl. resume: leave out what an earlier run has done.
     Ctrl-C lets what is under way finish; a second one abandons it.
@@ -83,10 +102,12 @@ def restore_folder(
     """
     results, started = work.output / RESULTS, perf_counter()
     kept = resumable(results, run, work.is_done) if resume else []
-    remove_temporaries(work.output)
+    remove_temporaries(_temporaries(work.output))
+    stale = _results(work.output).difference(*map(files_of, kept))
     done = {record["picture"] for record in kept}
-    waiting = [picture for picture in pictures if work.name(picture) not in done]
-    summary = Summary("picture", work.output, results, total=len(pictures), skipped=len(pictures) - len(waiting))
+    waiting = [picture for picture in found.pictures if work.name(picture) not in done]
+    total = len(found.pictures)
+    summary = Summary("picture", work.output, results, total, total - len(waiting), left_out=found.left_out)
     with (
         Records(results, run, kept) as records,
         progress(console, "restoring", len(waiting), "picture") as advance,
@@ -98,22 +119,29 @@ def restore_folder(
                 _require_folder(work.root, record, summary)
                 records.add(record)
                 summary.add(record["picture"], record)
+                stale -= files_of(record)
                 advance()
         except OutputError as error:
             raise OutputError(f"{error}; {_so_far(summary)}") from error
         except KeyboardInterrupt:
             stop.set()
-        summary.stopped = stop.is_set() and summary.finished < len(pictures)
+        summary.stopped = stop.is_set() and summary.finished < total
+    summary.stale = 0 if summary.stopped else len(stale)
     summary.seconds = perf_counter() - started
     return summary
 
 
-def remove_temporaries(output: Path) -> None:
-    """Delete the half-written files that a killed run left."""
-    below = (path for name in FOLDERS for path in (output / name).rglob(".*"))
-    for path in [*output.glob(".*"), *below]:
-        if TEMPORARY.search(path.name):
-            path.unlink(missing_ok=True)
+def _temporaries(output: Path) -> Iterator[Path]:
+    """Hidden files where a run writes."""
+    yield from output.glob(".*")
+    for name in FOLDERS:
+        yield from (output / name).rglob(".*")
+
+
+def _results(output: Path) -> set[str]:
+    """Every result that is there, by its path below `output`."""
+    below = (path for name in FOLDERS for path in (output / name).rglob("*") if path.is_file())
+    return {path.relative_to(output).as_posix() for path in below}
 
 
 def _single(picture: Path) -> Path:

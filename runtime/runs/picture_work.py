@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, OutputError
+from ..files import fitted
 from ..media.images import Picture, read_picture, write_picture
 from ..pipeline import enlarge
 from ..pixels import RgbImage
@@ -103,15 +104,27 @@ class PictureWork:
     def _write_crop(self, name: str, number: int, picture: Picture, face: RestoredFace) -> str | None:
         if face.restored is None:
             return None
-        crop = f"faces/{name}.{number}.png"
+        crop = f"faces/{beside(name, f'.{number}.png')}"
         write_picture(self.output / crop, replace(picture, pixels=face.restored, alpha=None, exif=None))
         return crop
 
     def _write_compare(self, name: str, picture: Picture, frame: RestoredFrame) -> str:
-        compare = f"compare/{name}{'.jpg' if name.lower().endswith(('.jpg', '.jpeg')) else '.png'}"
+        compare = f"compare/{beside(name, '.jpg' if name.lower().endswith(('.jpg', '.jpeg')) else '.png')}"
         both = side_by_side(enlarge(picture.pixels, self.scale), frame.image)
         write_picture(self.output / compare, replace(picture, pixels=both, alpha=None, exif=None))
         return compare
+
+
+def beside(name: str, tail: str) -> str:
+    """Name of a file that belongs to the picture `name`, in the same sub-folder; a hash where it would be too long."""
+    *folders, last = name.split("/")
+    return "/".join([*folders, fitted(last, tail)])
+
+
+def files_of(record: Record) -> set[str]:
+    """Every file, below the output folder, that was written for a picture."""
+    made = [record.get("output"), record.get("compare"), *(face["crop"] for face in record.get("faces", []))]
+    return {name for name in made if name}
 
 
 def require_memory(path: Path, size_wh: tuple[int, int], scale: int) -> None:

@@ -23,7 +23,7 @@ from ..media.images import find_images
 from ..media.video import Source, VideoReader
 from ..options import RestoreOptions
 from ..pipeline import Restorer
-from .folder import find_pictures, restore_folder
+from .folder import restore_folder, survey
 from .frame_work import FrameWork
 from .picture_work import PictureWork
 from .records import PIXELS, Record
@@ -51,12 +51,12 @@ def run(request: Request) -> int:
 
 def _pictures(request: Request, console: Console) -> Summary:
     source, output = Path(request.input or ""), request.output_path
-    pictures = find_pictures(source, output)
+    found = survey(source, output)
     with open_restorer(request, console) as restorer:
         require_writable(output / "restored")
         root = source.parent if source.is_file() else source
         return restore_folder(
-            pictures,
+            found,
             PictureWork(restorer, root, output, request.scale, request.compare),
             drawn(request, console),
             run=header(request, restorer.description),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ class Summary:
     without_faces: int = 0
     first_only: int = 0
     """Animations and files of several pages, of which the first picture was restored."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Files of the input folder that look like pictures or videos and are not read, by suffix."""
+    stale: int = 0
+    """Results of earlier runs in the output folder that this run neither wrote nor kept."""
     seconds: float = 0.0
     stopped: bool = False
     """By Ctrl-C, before the end."""
@@ -80,6 +85,8 @@ class Summary:
             "skipped": self.skipped,
             "without_faces": self.without_faces,
             "first_only": self.first_only,
+            "left_out": dict(self.left_out.most_common()),
+            "stale": self.stale,
             "faces": dict(self.faces.most_common()),
             "failed": self.failed,
             "seconds": round(self.seconds, 3),
@@ -113,6 +120,10 @@ class Summary:
             parts.append(f"{self.without_faces} without a face")
         if self.first_only:
             parts.append(f"of {self.first_only} with several pages or frames only the first")
+        if self.left_out:
+            parts.append(f"left out {counted(self.left_out.elements())}, kinds that are not read in a folder")
+        if self.stale:
+            parts.append(f"{_count(self.stale, 'file')} of earlier runs stay in {self.output}")
         if self.skipped:
             parts.append(f"{self.skipped} done before")
         if self.failed:
@@ -122,6 +133,11 @@ class Summary:
         if self.stopped:
             parts.append("stopped by Ctrl-C" + ("; --resume goes on from here" if self.unit == "picture" else ""))
         return "; ".join(parts)
+
+
+def counted(suffixes: Iterable[str]) -> str:
+    """`3 .gif, 1 .heic`: the most frequent first."""
+    return ", ".join(f"{number} {suffix}" for suffix, number in Counter(suffixes).most_common())
 
 
 def named(name: str, reason: str) -> str:

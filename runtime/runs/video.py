@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..files import fitted, remove_temporaries, temporaries_of
 from ..media.video import Source, VideoReader, VideoWriter, is_video
 from .compare import bar_height
 from .frame_work import FrameWork
@@ -19,6 +19,9 @@ from .summary import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+RECORDS = ".frames.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,11 @@ class VideoFiles:
 def video_files(name: str, suffix: str, output: Path, compare: bool = False) -> VideoFiles:
     """Beside `output` where that names a video, else in it as a folder."""
     if is_video(output):
-        beside = output.with_name(f"{output.stem}.compare{output.suffix}")
-        return VideoFiles(output, output, beside if compare else None, output.with_suffix(".frames.jsonl"))
+        beside = output.with_name(fitted(output.stem, f".compare{output.suffix}"))
+        records = output.with_name(fitted(output.stem, RECORDS))
+        return VideoFiles(output, output, beside if compare else None, records)
     video, beside = (output / folder / f"{name}{suffix}" for folder in ("restored", "compare"))
-    return VideoFiles(output, video, beside if compare else None, output / f"{name}.frames.jsonl")
+    return VideoFiles(output, video, beside if compare else None, output / fitted(name, RECORDS))
 
 
 def restore_video(
@@ -63,17 +67,11 @@ def restore_video(
         OutputError: a file cannot be written; no video is left under its name.
     """
     require_memory(files.video, source.size_wh, work.scale)
-    remove_temporaries(files)
+    finals = [final for final in (files.video, files.compare, files.records) if final]
+    remove_temporaries(path for final in finals for path in temporaries_of(final))
     sinks = [_plain(source, work, files.video), *([_beside(source, work, files.compare)] if files.compare else [])]
     summary = Summary("frame", files.output, files.records, source.frames)
     return restore_stream(source, work, sinks, summary, console, run=run, workers=workers)
-
-
-def remove_temporaries(files: VideoFiles) -> None:
-    """Delete what a killed run left of the same videos."""
-    for final in (files.video, files.compare):
-        for left in final.parent.glob(f".{escape(final.stem)}.*.partial{final.suffix}") if final else ():
-            left.unlink(missing_ok=True)
 
 
 @contextmanager

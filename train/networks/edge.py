@@ -25,13 +25,18 @@ SHUFFLE = 8
 TIERS = MappingProxyType({"S": (32, 8), "M": (64, 16), "L": (128, 10)})
 """Channels and body layers; about 33, 180 and 435 MMACs a face."""
 
+TEACHER_TIERS = MappingProxyType({"XL": (256, 14)})
+"""Trained to teach and never exported; about 2.2 GMACs a face."""
+
+SHAPES = MappingProxyType({**TIERS, **TEACHER_TIERS})
+
 
 @dataclass(frozen=True)
 class EdgeConfig:
     """The shape of an edge student."""
 
     tier: str
-    """S, M or L: a key of `TIERS`."""
+    """S, M or L: a key of `TIERS`; or of `TEACHER_TIERS`."""
     input_size: int
     """Side of the low-resolution crop in pixels: 16, 32 or 64."""
     scale: int
@@ -41,8 +46,11 @@ class EdgeConfig:
     eyes, nose and mouth where they always are, and plain convolutions cannot know where they are."""
 
     def __post_init__(self) -> None:
-        if self.tier not in TIERS:
-            raise UsageError(f"--tier: got {self.tier!r}, expected one of {', '.join(TIERS)}")
+        if self.tier not in SHAPES:
+            raise UsageError(
+                f"--tier: got {self.tier!r}, expected one of {', '.join(TIERS)}, "
+                f"or {', '.join(TEACHER_TIERS)} for a teacher"
+            )
         if self.input_size < GRID or self.input_size % GRID:
             raise UsageError(f"--input-size: got {self.input_size}, expected a multiple of {GRID}")
         if self.output_size not in (GRID * SHUFFLE, 2 * GRID * SHUFFLE):
@@ -55,6 +63,11 @@ class EdgeConfig:
     def output_size(self) -> int:
         """Side of the restored crop in pixels."""
         return self.input_size * self.scale
+
+    @property
+    def deployable(self) -> bool:
+        """Whether the tier is one that is exported."""
+        return self.tier in TIERS
 
     @property
     def name(self) -> str:
@@ -76,7 +89,7 @@ class EdgeNet(nn.Module):
     def __init__(self, config: EdgeConfig) -> None:
         super().__init__()
         self.config = config
-        channels, layers = TIERS[config.tier]
+        channels, layers = SHAPES[config.tier]
         self.unshuffle = config.input_size // GRID
         self.fold = config.output_size // (GRID * SHUFFLE)
         self.head = nn.Conv2d(3 * self.unshuffle**2, channels, 3, padding=1)
@@ -100,16 +113,35 @@ class EdgeNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, low: Tensor) -> Tensor:
-        features = self.head(F.pixel_unshuffle(low, self.unshuffle))
-        features = F.relu(features if self.positions is None else features + self.positions)
+        return self.with_features(low)[0]
+
+    def with_features(self, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The restored face and the features after every layer of the body, (N, channels, 16, 16)."""
+        return self.run(self.head(unshuffle(low, self.unshuffle)), low)
+
+    def run(self, last: Tensor, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """From what the head says, (N, channels, 16, 16), to the restored face and the features."""
+        last = F.relu(last if self.positions is None else last + self.positions)
+        features: list[Tensor] = []
         for layer in self.body:
-            features = F.relu(layer(features))
-        residual = F.pixel_shuffle(self.tail(F.pixel_shuffle(features, self.fold)), SHUFFLE)
-        return residual + F.interpolate(low, scale_factor=float(self.config.scale), mode="bilinear")
+            last = F.relu(layer(last))
+            features.append(last)
+        residual = F.pixel_shuffle(self.tail(shuffle(last, self.fold)), SHUFFLE)
+        return residual + F.interpolate(low, scale_factor=float(self.config.scale), mode="bilinear"), features
+
+
+def shuffle(features: Tensor, by: int) -> Tensor:
+    """PixelShuffle, which by 1 leaves an operator in an export that engines do not see through."""
+    return F.pixel_shuffle(features, by) if by > 1 else features
+
+
+def unshuffle(features: Tensor, by: int) -> Tensor:
+    """The inverse of `shuffle`."""
+    return F.pixel_unshuffle(features, by) if by > 1 else features
 
 
 def multiply_accumulates(config: EdgeConfig) -> int:
     """Multiply-accumulates of the convolutions for one face."""
-    channels, layers = TIERS[config.tier]
+    channels, layers = SHAPES[config.tier]
     head = 3 * (config.input_size // GRID) ** 2 * channels
     return 9 * GRID**2 * (head + layers * channels**2 + channels * 3 * SHUFFLE**2)

@@ -1,13 +1,13 @@
-"""Recipe: an edge student from low- and high-resolution faces alone.
+"""Recipe: an edge student from low- and high-resolution faces, and from teachers if there are any.
 
-packs -> low-resolution pairs -> network -> loss on mirrored batches -> averaged weights -> checkpoint,
-with a training curve and a sheet of validation faces beside it.
+packs -> low-resolution pairs -> network -> teachers' lessons -> loss on mirrored batches -> averaged weights ->
+checkpoint, with a training curve and a sheet of validation faces beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,24 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from ...runtime.errors import CheckpointError, PackError, UsageError
+from ...runtime.errors import CheckpointError, UsageError
+from ...runtime.pixels import RgbBatch
 from ..batches import FaceBatches
-from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ..degrade import shrink, shrink_from_native
-from ..loop import LOG_FILE, LoopConfig, LoopState, read_log, train
+from ..checkpoint import load_checkpoint
+from ..degrade import shrink_from_native
+from ..distill import Trainee, prior_head, prior_loss
+from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train, use_bf16
 from ..losses import LOSSES
-from ..metrics import psnr_batch
-from ..networks.edge import EdgeConfig, EdgeNet
+from ..mirror import is_mirrored, mirror, unmirrored
+from ..networks.edge import GRID, SHAPES, SHUFFLE, EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
-from ..pictures import save_sheet, save_training_curve
-from ..restore import restore
-
-MODEL_FILE = "model.safetensors"
-VALIDATION_FACES = 300
-SHEET_FACES = 6
+from ..pictures import save_training_curve
+from ..priors import CHANNELS, prior_channels, read_priors
+from ..reparam import Branches, branch, collapse
+from ..teacher_outputs import Tutor, cache_lessons
+from ..teachers import data_of
+from ..tutors import CACHE_FILE, Distillation, Faculty, imitation, lessons_of, match_layers, open_faculty
+from ..validation import MODEL_FILE, Validation, describe
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class EdgeRecipe:
     init: Path | None = None
     """Checkpoint to start from."""
     resume: bool = False
+    distillation: Distillation | None = None
+    """What is learned from teachers."""
+    multitask: float = 0.0
+    """Weight of the loss of the prior that the student predicts from its features in training; 0 for none."""
+    branches: Branches | None = None
+    """Branches of every layer of the body in training; what is kept is without them."""
+    mirror: bool = False
+    """Whether the weights are held symmetric, so that a mirrored face comes out mirrored; see `mirror`."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -58,37 +69,60 @@ class EdgeRecipe:
             raise UsageError(f"--native-span: got {self.native_span}, expected 1 (exact) to 4, such as 1.5")
         if self.loss not in LOSSES:
             raise UsageError(f"--loss: got {self.loss!r}, expected one of {', '.join(LOSSES)}")
+        if not self.multitask >= 0:
+            raise UsageError(f"--multitask: got {self.multitask}, expected a weight of 0 or more")
+        if self.mirror and self.branches:
+            raise UsageError("got --mirror and --branches, expected one of them")
 
 
 def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     """Train as `recipe` says; returns the checkpoint's path."""
+    console = console or Console(stderr=True)
+    require_free(recipe.output, recipe.resume)
     packs = open_packs(recipe.packs, output_size=recipe.network.output_size)
+    distillation = recipe.distillation
+    faculty = open_faculty(distillation, recipe.network, packs[0].framing) if distillation else Faculty((), None)
+    priors = read_priors(packs, "train") if recipe.multitask or faculty.see_priors else None
     torch.manual_seed(recipe.loop.seed)
-    network = start(recipe, packs[0].framing)
+    student = start(recipe, packs[0].framing)
     high = np.concatenate([read_split(pack, "train") for pack in packs])
     low = shrink_from_native(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed)
     batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
-    validation = Validation(recipe, packs, batches.batch)
-    if console and batches.batch < recipe.batch:
+    if batches.batch < recipe.batch:
         console.print(f"a batch is {batches.batch} faces, not {recipe.batch}: there are no more")
+    observe = Validation(
+        packs, recipe.network.input_size, recipe.output, batches.batch, papers(recipe, packs, faculty), deployed
+    )
+    faculty, adapters = match_layers(
+        replace(faculty, priors=priors), student, distillation.layers if distillation else 0, low
+    )
+    head = prior_head(SHAPES[recipe.network.tier][0], len(CHANNELS), SHUFFLE) if recipe.multitask else None
+    tutor = hire(recipe, faculty, low, console)
 
-    def loss_of(network: nn.Module, step: int) -> Tensor:
-        low, high = batches(step)
-        return LOSSES[recipe.loss](network(low).float(), high)
+    def loss_of(trained: nn.Module, step: int, share: float) -> Tensor:
+        assert isinstance(trained, Trainee)
+        draw = batches.draw(step)
+        low, high = batches.take(draw)
+        restored, features = trained.student.with_features(low)
+        if distillation and tutor:
+            lesson = tutor(draw, low, features=distillation.decay.listens(share))
+            adapted = trained.adapters(features) if trained.adapters and lesson.features else ()
+            loss = imitation(distillation, LOSSES[recipe.loss], restored.float(), high, adapted, lesson, share)
+        else:
+            loss = LOSSES[recipe.loss](restored.float(), high)
+        if trained.prior_head and priors:
+            maps = prior_channels(priors, draw.indices, draw.mirrored, GRID * SHUFFLE)
+            reliable = torch.from_numpy(priors.reliable[draw.indices])
+            loss = loss + recipe.multitask * prior_loss(trained.prior_head(features[-1]), maps, reliable)
+        return loss
 
     train(
-        network,
+        Trainee(trainable(recipe, student), adapters, head),
         loss_of,
-        validation,
+        observe,
         recipe.output,
         recipe.loop,
-        identity={
-            "network": recipe.network.to_json(),
-            "batch": recipe.batch,
-            "loss": recipe.loss,
-            "native_span": recipe.native_span,
-            "data": describe(packs),
-        },
+        identity=identity_of(recipe, packs, faculty),
         resume=recipe.resume,
         console=console,
     )
@@ -116,49 +150,69 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
     return network
 
 
-def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:
-    """What a checkpoint says of its data."""
-    return [
-        {"source": p.source, "licence": p.licence, "faces": p.count("train"), "sha256": p.sha256["train"]}
-        for p in packs
-    ]
+def trainable(recipe: EdgeRecipe, student: EdgeNet) -> EdgeNet:
+    """The student in the form whose weights are trained, in place."""
+    if recipe.branches:
+        return branch(student, recipe.branches)
+    if not recipe.mirror:
+        return student
+    if recipe.init and not is_mirrored(student):
+        raise CheckpointError(f"--init {recipe.init}: was trained without --mirror; leave it out, or start anew")
+    return mirror(student)
 
 
-class Validation:
-    """Scores the averaged network, saves it, and draws the sheet; a `loop.Observer`."""
+def hire(recipe: EdgeRecipe, faculty: Faculty, low: RgbBatch, console: Console) -> Tutor | None:
+    """The teachers themselves, or a file of their lessons on the low faces; None without teachers."""
+    if recipe.distillation is None or recipe.distillation.live:
+        return faculty if recipe.distillation else None
+    about = {**lessons_of(recipe.distillation, faculty), "precision": recipe.loop.precision}
+    cache = recipe.distillation.cache or recipe.output / CACHE_FILE
+    with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(recipe.loop.precision)):
+        return cache_lessons(cache, faculty, low, about, console)
 
-    def __init__(self, recipe: EdgeRecipe, packs: Sequence[PackInfo], batch: int) -> None:
-        self._recipe, self._packs, self._batch = recipe, packs, batch
-        self.high = np.concatenate([read_split(pack, "val") for pack in packs])[:VALIDATION_FACES]
-        if not len(self.high):
-            raise PackError("got packs without validation faces, expected some; prepare with --val-share above 0")
-        self.low = shrink(self.high, recipe.network.input_size)
-        self.bicubic = shrink(self.low, recipe.network.output_size)
-        self._bicubic_psnr = self._psnr(self.bicubic)
 
-    def _psnr(self, restored: np.ndarray) -> float:
-        return float(np.mean(psnr_batch("sparnet", restored, self.high)))
+def deployed(trained: nn.Module) -> nn.Module:
+    """The student alone, of plain 3x3 convolutions."""
+    assert isinstance(trained, Trainee)
+    return unmirrored(collapse(trained.student))
 
-    def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
-        restored = restore(averaged, self.low)
-        psnr = self._psnr(restored)
-        figures = {"psnr": psnr, "gain": psnr - self._bicubic_psnr}
-        recipe = self._recipe
-        training = {
-            "recipe": "edge",
-            "loss": recipe.loss,
-            "native_span": recipe.native_span,
-            "data": describe(self._packs),
-            "steps": state.step,
-            "faces_seen": state.step * self._batch,
-            "minutes": round(state.seconds / 60, 1),
-            "init": load_checkpoint(recipe.init).training if recipe.init else None,
-            "validation": {"protocol": "sparnet", **{k: round(v, 3) for k, v in figures.items()}},
-        }
-        checkpoint = Checkpoint(
-            "edge", recipe.network.to_json(), averaged.state_dict(), self._packs[0].framing, training
-        )
-        save_checkpoint(recipe.output / MODEL_FILE, checkpoint)
-        columns = (self.low, self.bicubic, restored, self.high)
-        save_sheet(recipe.output / "samples.png", [column[:SHEET_FACES] for column in columns])
-        return figures
+
+def papers(recipe: EdgeRecipe, packs: Sequence[PackInfo], faculty: Faculty) -> dict[str, Any]:
+    """What the checkpoint says of its training from the start."""
+    return {
+        "recipe": "edge",
+        "loss": recipe.loss,
+        "native_span": recipe.native_span,
+        "data": data_of(describe(packs), faculty.all),
+        **switches(recipe, faculty),
+        "init": load_checkpoint(recipe.init).training if recipe.init else None,
+    }
+
+
+def identity_of(recipe: EdgeRecipe, packs: Sequence[PackInfo], faculty: Faculty) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped."""
+    needs_priors = recipe.multitask or faculty.see_priors
+    return {
+        "network": recipe.network.to_json(),
+        "batch": recipe.batch,
+        "loss": recipe.loss,
+        "native_span": recipe.native_span,
+        "data": describe(packs),
+        **({"priors": [asdict(pack.priors) for pack in packs if pack.priors]} if needs_priors else {}),
+        **switches(recipe, faculty),
+    }
+
+
+def switches(recipe: EdgeRecipe, faculty: Faculty) -> dict[str, Any]:
+    """What was switched on beside the plain recipe."""
+    said: dict[str, Any] = {}
+    if recipe.distillation:
+        how = {"weight": recipe.distillation.weight, "decay": asdict(recipe.distillation.decay)}
+        said["distillation"] = {**lessons_of(recipe.distillation, faculty), **how}
+    if recipe.multitask:
+        said["multitask"] = recipe.multitask
+    if recipe.branches:
+        said["branches"] = asdict(recipe.branches)
+    if recipe.mirror:
+        said["mirror"] = True
+    return said

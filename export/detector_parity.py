@@ -1,0 +1,116 @@
+"""Whether a detector in another precision or engine still finds the faces, boxes and points of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..runtime.detect import Detector, Face
+from ..runtime.errors import InputError
+from ..runtime.geometry import iou, resize
+from ..runtime.options import RestoreOptions
+from ..runtime.pixels import RgbImage
+from ..runtime.search import FaceSearch
+
+SAME_FACE = 0.5
+"""Least overlap of one face's boxes."""
+MAX_MISSED, MAX_ADDED = 0.02, 0.02
+"""Shares of float32's faces: those whose score lies at the threshold come and go with any rounding."""
+MAX_MEAN_DRIFT, MAX_P95_DRIFT = 0.03, 0.1
+"""Of the points, in eye distances. Those of a 32 px face are .07 off to begin with, to which .03 adds .006 in squares;
+the points of smaller faces come from closer looks, in float32."""
+MIN_MEAN_IOU = 0.95
+
+
+@dataclass(frozen=True)
+class DetectorFigures:
+    """Faces of some frames, found by float32 and by the other."""
+
+    frames: int
+    faces: int
+    """That float32 finds."""
+    missed: int
+    """Of those, by the other."""
+    added: int
+    """That only the other finds."""
+    mean_iou: float
+    """Of the boxes of faces that both find."""
+    mean_drift: float
+    """Of their points, in eye distances; over all faces."""
+    p95_drift: float
+
+
+def measure_detector(reference: Detector, other: Detector, frames: Sequence[RgbImage]) -> DetectorFigures:
+    """Search frames, uint8 (H, W, 3) RGB of any sizes, with both as `fsr-run` does: closer looks are always float32's.
+
+    Raises:
+        InputError: float32 finds no face.
+    """
+    min_face = RestoreOptions().min_face
+    searches = [FaceSearch(detector, min_face, closer=reference) for detector in (reference, other)]
+    found, missed, added, ious, drifts = 0, 0, 0, [], []
+    for frame in frames:
+        ours, theirs = ([f.face for f in search(frame)] for search in searches)
+        pairs = list(matches(ours, theirs))
+        found, missed, added = found + len(ours), missed + len(ours) - len(pairs), added + len(theirs) - len(pairs)
+        ious += [overlap for _, _, overlap in pairs]
+        drifts += [_drift(a, b) for a, b, _ in pairs]
+    if not found:
+        raise InputError(f"the detector finds no face in {len(frames)} frames to compare on; give others with --faces")
+    drift = np.array(drifts or [np.inf])
+    return DetectorFigures(
+        len(frames),
+        found,
+        missed,
+        added,
+        round(float(np.mean(ious or [0.0])), 4),
+        round(float(drift.mean()), 5),
+        round(float(np.percentile(drift, 95)), 5),
+    )
+
+
+def gate_detector(figures: DetectorFigures) -> list[str]:
+    """Why such a detector must not be deployed; nothing if it may."""
+    return list(_reasons(figures))
+
+
+def _reasons(figures: DetectorFigures) -> Iterator[str]:
+    for what, number, most in (
+        ("misses", figures.missed, MAX_MISSED),
+        ("adds", figures.added, MAX_ADDED),
+    ):
+        if number > most * figures.faces:
+            yield f"{what} {number} faces to fp32's {figures.faces}, expected at most {100 * most:g} %"
+    if not figures.mean_iou >= MIN_MEAN_IOU:
+        yield f"boxes overlap fp32's by {figures.mean_iou:.3f} on average, expected at least {MIN_MEAN_IOU}"
+    for what, drift, most in (
+        ("on average", figures.mean_drift, MAX_MEAN_DRIFT),
+        ("at the 95th percentile", figures.p95_drift, MAX_P95_DRIFT),
+    ):
+        if not drift <= most:
+            yield f"points move by {drift:.3f} eye distances {what}, expected at most {most}"
+
+
+def matches(ours: Sequence[Face], theirs: Sequence[Face]) -> Iterator[tuple[Face, Face, float]]:
+    """Pairs of one face each, with the overlap of their boxes; each face is in one pair at most."""
+    left = list(theirs)
+    for face in ours:
+        if not left:
+            return
+        overlaps = iou(face.box_xyxy, np.array([other.box_xyxy for other in left]))
+        best = int(overlaps.argmax())
+        if overlaps[best] >= SAME_FACE:
+            yield face, left.pop(best), float(overlaps[best])
+
+
+def _drift(a: Face, b: Face) -> float:
+    eyes = np.hypot(*(a.landmarks[1] - a.landmarks[0]))
+    return float(np.hypot(*(a.landmarks - b.landmarks).T).mean() / max(eyes, 1e-6))
+
+
+def at_sizes(sheet: RgbImage, factors: Sequence[int] = (1, 2, 4)) -> list[RgbImage]:
+    """A picture of many faces, whole and shrunk: faces of several sizes to find."""
+    height, width = sheet.shape[:2]
+    return [resize(sheet, (width // factor, height // factor)) for factor in factors]

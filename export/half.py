@@ -1,0 +1,59 @@
+"""A float32 model to float16: weights, and everything computed from them; pictures stay uint8 at both ends.
+
+The casts that stood between uint8 and float32 now stand between uint8 and float16, so TensorRT from 10 on, which takes
+every precision from the graph, computes all of it in float16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
+
+from ..runtime.errors import InputError
+from .graph import Graph, read_float_model
+
+FLOAT32_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
+"""Inputs that are float32 by ONNX's rule, whatever the pictures are: regions and scales."""
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def to_half(model: bytes, name: str = "the model") -> bytes:
+    """`model` in float16; `name` is what messages call it.
+
+    Raises:
+        InputError: no float32 model of fsr-export, or one whose weights float16 cannot hold.
+    """
+    graph = Graph(read_float_model(model, name))
+    if any(output.type.tensor_type.elem_type != TensorProto.UINT8 for output in graph.model.graph.output):
+        raise InputError(f"{name}: got a model that returns no pictures; only super-resolution models have float16")
+    kept = {
+        node.input[index]
+        for node in graph.nodes(*FLOAT32_INPUTS)
+        for index in FLOAT32_INPUTS[node.op_type]
+        if index < len(node.input)
+    }
+    for tensor in graph.model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            tensor.CopyFrom(numpy_helper.from_array(_half(numpy_helper.to_array(tensor), tensor.name), tensor.name))
+    for node in graph.nodes():
+        _convert_attributes(node, kept)
+    return graph.finish().SerializeToString(deterministic=True)
+
+
+def _half(values: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+    if not (np.abs(values) <= LARGEST).all():
+        raise InputError(f"got {name} with values beyond {LARGEST:g}, which float16 cannot hold")
+    return values.astype(np.float16)
+
+
+def _convert_attributes(node: NodeProto, kept: set[str]) -> None:
+    """Casts to float32, and constants that stand in a node."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        constant = attribute.type == AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT
+        if constant and node.output[0] not in kept:
+            half = _half(numpy_helper.to_array(attribute.t), node.output[0])
+            attribute.CopyFrom(helper.make_attribute(attribute.name, numpy_helper.from_array(half)))

@@ -1,0 +1,218 @@
+"""Faces to check a bundle on: those that it carries, or those of any folder of pictures or pack.
+
+picture -> hash -> face found as the runtime does -> aligned crop at each model's output size -> shrunk to its input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..calibration.calibration_set import read_description
+from ..runtime.bundle import Bundle, ModelEntry, check_file
+from ..runtime.detect import Detector
+from ..runtime.engines import Engine
+from ..runtime.errors import BundleError, FsrError, InputError
+from ..runtime.geometry import Transform, crop_from_landmarks, framing, invert, native_size, transform_points, warp
+from ..runtime.machine import cores
+from ..runtime.media.images import find_images, read_image
+from ..runtime.pixels import RgbBatch, RgbImage
+from ..runtime.search import FaceSearch, FoundFace, width_of
+from ..runtime.tiles import untile
+from ..train.degrade import shrink
+from .parity import ParityFaces, restore
+
+CALIBRATION = "calibration.json"
+"""Description of the set behind int8, where a bundle has one."""
+
+TOO_SMALL = "without a face large enough"
+MAX_UPSCALE = 1.35
+"""A face is left out where its crop would enlarge the picture by more, as `fsr-train prepare` does."""
+MAX_OUTSIDE = 0.15
+"""Share of a crop that may lie outside the picture, likewise."""
+
+Kind = tuple[str, int]
+"""Framing and size of crops."""
+
+
+@dataclass(frozen=True, eq=False)
+class Originals:
+    """High-resolution faces of one's own."""
+
+    data: str
+    """Where they come from."""
+    crops: Mapping[Kind, tuple[Sequence[str], RgbBatch]]
+    """Names, and uint8 (N, S, S, 3) RGB."""
+    left_out: Mapping[str, int]
+    """Pictures without a face here, by reason."""
+    apart: str
+    """What is known of their being apart from calibration and training, in a sentence."""
+
+
+def stored_faces(bundle: Bundle, model: ModelEntry) -> ParityFaces:
+    """The parity set of a bundle, with what PyTorch made of it in float32 when the bundle was made.
+
+    Raises:
+        BundleError: the set has no faces for that model, or pictures of other sizes.
+    """
+    parity = bundle.manifest.parity_set
+    output = next((output for output in parity.outputs if output.model == model.name), None)
+    high = parity.high.get(f"{model.framing}-{model.output_size}")
+    if output is None or high is None:
+        raise BundleError(f"{bundle.folder}: its parity set has no faces for {model.name}; make the bundle again")
+    low, restored, original = (
+        untile(read_image(bundle.path(entry)), parity.faces, parity.columns)
+        for entry in (output.low, output.restored, high)
+    )
+    names = [f"parity {index}" for index in range(parity.faces)]
+    return ParityFaces("parity set", low, restored, original, names)
+
+
+def own_faces(originals: Originals, model: ModelEntry, reference: Engine) -> ParityFaces:
+    """Faces of one's own for a model: shrunk with antialiasing, the reference made by `reference` in float32.
+
+    Raises:
+        InputError: none is large enough for that model.
+    """
+    names, high = originals.crops.get((model.framing, model.output_size), ((), ()))
+    if not len(high):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in originals.left_out.items()) or "none of its size"
+        raise InputError(
+            f"{originals.data}: no face for {model.name}, expected {model.framing} framing and {model.output_size} px: "
+            f"{reasons}"
+        )
+    low = shrink(np.asarray(high, np.uint8), model.input_size)
+    return ParityFaces(originals.data, low, restore(reference, low), np.asarray(high, np.uint8), names)
+
+
+def open_originals(
+    path: Path, bundle: Bundle, models: Sequence[ModelEntry], count: int, advance: Callable[[], None]
+) -> Originals:
+    """Up to `count` faces, spread evenly over a folder of pictures or over the test faces of a pack.
+
+    Raises:
+        InputError, PackError: missing, damaged, or without a usable face.
+    """
+    kinds = sorted({(model.framing, model.output_size) for model in models})
+    if path.suffix == ".safetensors":
+        return _of_pack(path, bundle, kinds, count)
+    return _of_folder(path, bundle, kinds, count, advance)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Indices of up to `count` of `total` things at even distances."""
+    return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
+
+
+def _of_pack(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int) -> Originals:
+    from ..train.pack import open_pack, read_split  # needs safetensors, which a device may lack
+
+    pack = open_pack(path)
+    kind = pack.framing, pack.size
+    if kind not in kinds or not pack.count("test"):
+        wanted = " or ".join(f"{name} framing, {size} px" for name, size in kinds)
+        raise InputError(
+            f"{path}: got {pack.count('test')} test faces in {kind[0]} framing, {kind[1]} px, expected some in {wanted}"
+        )
+    chosen = spread(pack.count("test"), count)
+    names = [pack.faces["test"][index].name for index in chosen]
+    trained_on = {data.sha256 for model in bundle.manifest.models for data in model.data}
+    apart = "test faces of a pack, no person of which it trains on"
+    apart += "; models here were trained on its other faces" if pack.sha256["train"] in trained_on else ""
+    apart += "; packs do not keep their pictures' hashes, so calibration could not be compared"
+    return Originals(f"{pack.source} test", {kind: (names, read_split(pack, "test")[chosen])}, {}, apart)
+
+
+def _of_folder(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int, advance: Callable[[], None]) -> Originals:
+    pictures = find_images(path)
+    pictures = [pictures[index] for index in spread(len(pictures), count)]
+    calibrated = calibration_hashes(bundle)
+    search = open_search(bundle, kinds)
+    seen: set[str] = set()
+
+    def look(picture: Path) -> dict[Kind, RgbImage] | str:
+        try:
+            sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
+            if calibrated and sha256 in calibrated:
+                return "in the calibration set"
+            if sha256 in seen:
+                return "a copy of another picture"
+            seen.add(sha256)
+            return crop_largest(read_image(picture), search, kinds)
+        except (OSError, FsrError):
+            return "not readable"
+        finally:
+            advance()
+
+    with ThreadPoolExecutor(cores()) as pool:  # decoding, searching and warping leave the interpreter's lock
+        looks = dict(zip(pictures, pool.map(look, pictures), strict=True))
+    found = {str(p.relative_to(path)): crops for p, crops in looks.items() if isinstance(crops, dict)}
+    left_out = Counter(reason for reason in looks.values() if isinstance(reason, str))
+    if not found:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.most_common())
+        raise InputError(f"{path}: no face to check on in {len(pictures)} pictures: {reasons}")
+    crops = {}
+    for kind in kinds:
+        names = [name for name, by_kind in found.items() if kind in by_kind]
+        if names:
+            crops[kind] = names, np.stack([found[name][kind] for name in names])
+    return Originals(str(path), crops, dict(left_out.most_common()), _apart(calibrated, left_out))
+
+
+def _apart(calibrated: frozenset[str] | None, left_out: Mapping[str, int]) -> str:
+    training = "bundles keep no hashes of training pictures, so those could not be compared"
+    if calibrated is None:
+        return f"the bundle has no calibration set; {training}"
+    overlap = left_out.get("in the calibration set", 0)
+    return f"apart from the {len(calibrated)} calibration pictures by SHA-256 ({overlap} left out for it); {training}"
+
+
+def open_search(bundle: Bundle, kinds: Sequence[Kind]) -> FaceSearch:
+    """For faces large enough for the smallest of those crops; nothing smaller is looked for."""
+    detector = Detector.open(check_file(bundle.folder, bundle.manifest.detector.files["fp32"]))
+    return FaceSearch(detector, min(framing(name).face_width * size / MAX_UPSCALE for name, size in kinds))
+
+
+def crop_largest(image: RgbImage, search: FaceSearch, kinds: Sequence[Kind]) -> dict[Kind, RgbImage] | str:
+    """Aligned crops of a picture's largest face at each size that it is large enough for, or why there is none."""
+    found: list[FoundFace] = search(image)
+    if not found:
+        return TOO_SMALL
+    best = max(found, key=lambda f: width_of(f.face))
+    crops, reason = {}, TOO_SMALL
+    for name, size in kinds:
+        try:
+            crop_from_image = crop_from_landmarks(best.face.landmarks, name, size)
+        except FsrError:  # points that coincide
+            return "with a face whose points are not reliable"
+        if native_size(crop_from_image, size) * MAX_UPSCALE < size:
+            continue
+        if outside_share(crop_from_image, size, image) > MAX_OUTSIDE:
+            reason = "with a face at the border"
+            continue
+        crops[name, size] = warp(image, crop_from_image, (size, size))
+    return crops or reason
+
+
+def outside_share(crop_from_image: Transform, size: int, image: RgbImage) -> float:
+    """Share of a crop that lies outside its picture, on a 16x16 grid of points."""
+    ticks = (np.arange(16) + 0.5) / 16 * size - 0.5
+    points = transform_points(invert(crop_from_image), np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2))
+    inside = (points > -0.5).all(1) & (points < np.array(image.shape[1::-1]) - 0.5).all(1)
+    return float(1 - inside.mean())
+
+
+def calibration_hashes(bundle: Bundle) -> frozenset[str] | None:
+    """SHA-256 of every picture and video behind int8; None of a bundle without a calibration set.
+
+    Raises:
+        CalibrationError: its description is damaged.
+    """
+    path = bundle.folder / CALIBRATION
+    return frozenset(source.sha256 for source in read_description(path).sources) if path.is_file() else None

@@ -1,0 +1,219 @@
+"""The bench runs every file by every engine, and its sums are right; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from onnx import checker, load_model_from_string
+from rich.console import Console
+from tiny_models import saved, tiny_checkpoint
+
+from fsr.export import bench as measured
+from fsr.export import bench_torch
+from fsr.export.bench import (
+    YARDSTICK,
+    BenchConfig,
+    Load,
+    Runner,
+    bench,
+    chosen,
+    loads_of,
+    peaks_of,
+    race,
+    row_of,
+)
+from fsr.export.bench_memory import memory_of
+from fsr.export.bench_result import BenchResult, Row, closing_lines, lines, tables
+from fsr.export.bench_torch import BATCHES, COMPILED, EAGER, torch_runners
+from fsr.export.cli import main
+from fsr.export.yardstick import CHANNELS, MACS, SIDE, yardsticks
+from fsr.runtime.bench.figures import Timing
+from fsr.runtime.bundle import default_folder, open_bundle
+from fsr.runtime.engines import open_network
+from fsr.runtime.engines.choice import PROBE
+from fsr.runtime.errors import UsageError
+from fsr.runtime.machine import this_machine
+from fsr.runtime.pixels import RgbBatch
+
+NOISE = np.zeros((4, 16, 16, 3), np.uint8)
+
+
+def runner(engine: str, precision: str, model: str = "face", file: Path | None = None) -> Runner:
+    return Runner(model, engine, precision, "cpu", len, file)
+
+
+def load(model: str = "face", macs: int | None = 8_000_000) -> Load:
+    return Load(model, "4", NOISE, 4, macs)
+
+
+def test_every_contestant_takes_its_turn_in_every_round() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def noted(name: str) -> Runner:
+        def run(batch: RgbBatch) -> None:
+            calls.append((name, len(batch)))
+
+        return Runner("face", name, "fp32", "cpu", run, None)
+
+    loads = [Load("face", "1", NOISE[:1], 1, None), load()]
+    taken = race([noted("a"), noted("b")], loads, 0)
+    turn = 1 + measured.CALLS
+    one_round = [(name, count) for count in (1, 4) for name in "ab" for _ in range(turn)]
+    assert calls == one_round * measured.MIN_ROUNDS
+    assert {len(own) for own in taken.values()} == {measured.MIN_ROUNDS * measured.CALLS}
+    assert len(taken) == 4 and all(value >= 0 for own in taken.values() for value in own)
+
+
+def test_rows_are_ratios_to_onnx_runtime_in_fp32_and_shares_of_the_peak(tmp_path: Path) -> None:
+    (tmp_path / "int8.onnx").write_bytes(bytes(2500))
+    base, ours = runner("onnxruntime", "fp32"), runner("openvino", "int8", file=tmp_path / "int8.onnx")
+    faces, others = load(), load("other")
+    milliseconds = {(base, faces): [8.0] * 3, (ours, faces): [2.0] * 3, (base, others): [9.0]}
+    row = row_of(ours, faces, milliseconds, 12.34, {("cpu", "int8"): 8e9, ("cpu", "fp32"): 1e9})
+    assert row == Row("face", "4", "openvino", "int8", Timing(2, 2), 2000, 4, 0.5, 2.5, 12.3)
+    unknown = load(macs=None)
+    alone = row_of(ours, unknown, {(ours, unknown): [2.0]}, None, {("cpu", "int8"): 8e9})
+    assert alone.times_fp32 is None and alone.share_of_peak is None
+
+
+def test_the_peak_is_the_best_of_all_engines_by_arithmetic() -> None:
+    yard = Load(YARDSTICK, "", NOISE, 1, MACS)
+    times = {("a", "fp32"): 4.0, ("b", "fp32"): 2.0, ("a", "int8"): 1.0, ("b", "fp16"): 3.0}
+    milliseconds = {(runner(*key, model=YARDSTICK), yard): [value] for key, value in times.items()}
+    milliseconds[runner("a", "fp32"), load()] = [1e-9]
+    assert peaks_of(milliseconds) == {("cpu", "fp32"): MACS / 2e-3, ("cpu", "int8"): MACS / 1e-3}
+
+
+def test_the_yardstick_is_the_arithmetic_that_it_says() -> None:
+    by_precision = yardsticks()
+    assert list(by_precision) == ["fp32", "int8"]
+    picture = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
+    means = {}
+    for precision, model in by_precision.items():
+        parsed = load_model_from_string(model)
+        checker.check_model(parsed, full_check=True)
+        means[precision] = open_network("onnxruntime", model, precision)(picture)["mean"].ravel()
+    weights = [t for t in load_model_from_string(by_precision["fp32"]).graph.initializer if len(t.dims) == 4]
+    assert sum(int(np.prod(tensor.dims)) for tensor in weights) * SIDE**2 == MACS
+    assert means["fp32"].shape == (CHANNELS,) and means["fp32"].max() > 1
+    error = np.abs(means["int8"] - means["fp32"]).mean() / means["fp32"].mean()
+    assert 0 < error < 0.1, "int8 that is int8, of the same network"
+
+
+def test_memory_is_that_of_another_process(tmp_path: Path) -> None:
+    (tmp_path / "probe.onnx").write_bytes(PROBE)
+    megabytes = memory_of("onnxruntime", tmp_path / "probe.onnx", "fp32", (1, 1, 1, 3))
+    assert megabytes is None or 0 <= megabytes < 50
+    assert memory_of("onnxruntime", tmp_path / "missing.onnx", "fp32", (1, 1, 1, 3)) is None
+
+
+def test_loads_are_faces_or_what_the_search_gives_the_detector() -> None:
+    models = chosen(open_bundle(default_folder()), ["edge-S-16x8"])
+    loads = list(loads_of("edge-S-16x8", models))
+    assert [(one.name, one.batch.shape) for one in loads] == [(str(n), (n, 16, 16, 3)) for n in BATCHES]
+    assert loads[1].multiply_accumulates == 4 * models[0].multiply_accumulates
+    assert [one.batch.shape for one in loads_of("detector", models)] == [(1, 736, 1280, 3), (16, 96, 96, 3)]
+
+
+def test_a_model_that_is_not_there_names_those_that_are() -> None:
+    with pytest.raises(UsageError, match="--model: got 'edge-XL', expected one of edge-L-16x8, "):
+        chosen(open_bundle(default_folder()), ["edge-XL"])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round, one number of faces, and ONNX Runtime alone."""
+    monkeypatch.setattr(measured, "MIN_ROUNDS", 1)
+    monkeypatch.setattr(measured, "BATCHES", (1,))
+    monkeypatch.setattr(measured, "OPENERS", {"onnxruntime": None})
+    monkeypatch.setattr(measured, "yardsticks", lambda: {"fp32": PROBE})  # the real one takes longest
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bundle_is_measured_whole(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(measured, "SIDE", 1)
+    done = CliRunner().invoke(
+        main, ["bench", str(tiny_bundle), "--seconds", "0", "--json", str(tmp_path / "bench.json")]
+    )
+    assert done.exit_code == 0, done.output
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["model"], row["load"]) for row in data["rows"]] == [
+        ("edge-S-16x8", "1"),
+        ("edge-S-32x4", "1"),
+        ("detector", "1280x736"),
+        ("detector", "16 looks"),
+    ]
+    for row in data["rows"]:
+        assert (row["engine"], row["precision"], row["times_fp32"]) == ("onnxruntime", "fp32", 1)
+        assert row["file_kilobytes"] > 1 and row["items_a_second"] > 0
+    assert data["machine"]["packages"]["numpy"] == np.__version__
+    assert data["fastest"]["detector 16 looks"] == "onnxruntime fp32"
+    assert "pass --checkpoint" in data["skipped"][-1]
+    for words in ("edge-S-16x8", "auto, models: onnxruntime", "fastest here, detector", "not measured: torch"):
+        assert words in done.output
+
+
+@pytest.mark.usefixtures("quick")
+def test_pytorch_runs_where_its_checkpoint_is_given(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    def refuse(network: object) -> None:
+        raise RuntimeError("no C++ compiler\nat all")
+
+    monkeypatch.setattr(measured, "SIDE", 1)
+    monkeypatch.setattr("torch.compile", refuse)
+    monkeypatch.setattr(measured, "memory_of", lambda *_: 1.0)
+    checkpoint = saved(tiny_checkpoint(16, 8), tmp_path)
+    config = BenchConfig(tiny_bundle, ["edge-S-16x8"], [checkpoint], 0)
+    result = bench(config, Console(quiet=True))
+    assert [row.engine for row in result.rows] == ["onnxruntime", EAGER]
+    assert result.rows[1].file_kilobytes is None and result.rows[1].times_fp32 is not None
+    assert result.skipped == [f"edge-S-16x8 {COMPILED}: RuntimeError: no C++ compiler"]
+
+
+def test_what_pytorch_runs_is_the_network(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.compile", lambda network: network)
+    models = open_bundle(tiny_bundle).manifest.models
+    found = list(torch_runners(models, [saved(tiny_checkpoint(16, 8), tmp_path)], [], Console(quiet=True)))
+    assert [parts[:4] for parts in found] == [("edge-S-16x8", engine, "fp32", "cpu") for engine in (EAGER, COMPILED)]
+    bundle = open_bundle(tiny_bundle)
+    network = open_network("onnxruntime", bundle.path(bundle.model("edge-S-16x8").files["fp32"]))
+    batch = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    (expected,) = network(batch).values()
+    for *_, run in found:
+        np.testing.assert_allclose(np.asarray(run(batch), int), expected.astype(int), atol=1)
+
+
+def test_a_checkpoint_of_no_model_of_the_bundle_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    models = open_bundle(tiny_bundle).manifest.models[1:]
+    with pytest.raises(UsageError, match="--checkpoint: got one of edge-S-16x8, expected one of edge-S-32x4"):
+        list(torch_runners(models, [saved(tiny_checkpoint(16, 8), tmp_path)], [], Console(quiet=True)))
+
+
+def test_without_torch_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_torch, "find_spec", lambda name: None)
+    skipped: list[str] = []
+    assert not list(torch_runners([], [Path("any")], skipped, Console(quiet=True)))
+    assert skipped == ["torch: it is not installed"]
+
+
+def test_the_table_marks_the_fastest_and_leaves_out_what_is_not_known() -> None:
+    rows = [
+        Row("face", "1", "onnxruntime", "fp32", Timing(2, 1.5), 500, 1, 0.75, 100, 20),
+        Row("face", "1", "openvino", "int8", Timing(1, 0.5), 1000, 3, None, None, None),
+    ]
+    result = BenchResult(this_machine(), "tiny", 3, {"cpu fp32": 50}, {"models": "onnxruntime"}, ["torch: no"], rows)
+    console = Console(width=120)
+    with console.capture() as captured:
+        for table in tables(result):
+            console.print(table)
+        console.print("\n".join([*lines(result), *closing_lines(result)]))
+    text = captured.get()
+    for words in ("2 (1.5)", "3.00", "75%", "cpu fp32 50", "fastest here, face: openvino int8 at 1", "torch: no"):
+        assert words in text
+    assert "None" not in text
+    assert json.loads(result.to_json())["fastest"] == {"face 1": "openvino int8"}

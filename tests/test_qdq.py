@@ -1,0 +1,277 @@
+"""Q/DQ in a graph: where it stands, what it computes, and that the validator sees every way to get it wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from tiny_models import FRAMING, tiny_onnx
+
+from fsr.calibration.parity_set import parity_faces
+from fsr.export.graph import Graph, read_float_model
+from fsr.export.placement import broken_rules, require_placement
+from fsr.export.qdq import MAX_BIAS, to_int8, weight_scales
+from fsr.export.quantize import Calibrated, QuantizeConfig
+from fsr.runtime.errors import InputError, ParityError
+from fsr.runtime.pixels import RgbBatch
+
+HEAD, TAIL = "network.head", "tail"
+
+
+def low(input_size: int, count: int = 16) -> RgbBatch:
+    return parity_faces(FRAMING, input_size, 128, count).low
+
+
+@pytest.fixture(scope="module")
+def calibrated() -> Calibrated:
+    return Calibrated.measure(tiny_onnx(16, 8), low(16), "minmax")
+
+
+@pytest.fixture(scope="module")
+def folded() -> Calibrated:
+    """Of a network that shuffles its features ahead of the tail."""
+    return Calibrated.measure(tiny_onnx(64, 4), low(64), "minmax")
+
+
+@pytest.fixture
+def model(calibrated: Calibrated) -> ModelProto:
+    return onnx.load_model_from_string(calibrated.quantized(QuantizeConfig()))
+
+
+def optimised_operators(model: bytes, path: Path) -> Counter[str]:
+    """What ONNX Runtime makes of a model."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+@pytest.mark.parametrize("kept", [(), (HEAD,)])
+def test_onnx_runtime_runs_every_layer_in_int8(kept: tuple[str, ...], calibrated: Calibrated, tmp_path: Path) -> None:
+    operators = optimised_operators(calibrated.quantized(QuantizeConfig(float_layers=kept)), tmp_path / "o.onnx")
+    assert operators["QLinearConv"] == len(calibrated.layers) - len(kept) == 10 - len(kept)
+    assert operators["Conv"] + operators["FusedConv"] == len(kept) + 1  # the way around the network
+    assert operators["Relu"] == 0
+    assert (operators["QuantizeLinear"], operators["DequantizeLinear"]) == (1, 1)  # once in, once out
+
+
+def test_onnx_runtime_runs_every_layer_of_a_folded_network_in_int8(folded: Calibrated, tmp_path: Path) -> None:
+    operators = optimised_operators(folded.quantized(QuantizeConfig()), tmp_path / "o.onnx")
+    assert (operators["QLinearConv"], operators["Conv"] + operators["FusedConv"]) == (10, 1)
+
+
+def test_the_reason_for_leaving_zero_points_out_still_holds(calibrated: Calibrated, tmp_path: Path) -> None:
+    """Were they written out, ONNX Runtime would compute nearly every layer in float; if that changes, write them."""
+    operators = optimised_operators(calibrated.quantized(QuantizeConfig(tensorrt_8=True)), tmp_path / "o.onnx")
+    assert operators["FusedConv"] >= 8
+
+
+def test_both_layouts_agree_where_nothing_is_clipped(calibrated: Calibrated) -> None:
+    fast, strict = (calibrated.quantized(QuantizeConfig(tensorrt_8=strict)) for strict in (False, True))
+    a, b = (np.asarray(onnxruntime.InferenceSession(m).run(None, {"low": low(16)})[0], int) for m in (fast, strict))
+    assert np.abs(a - b).mean() < 0.3  # grey levels: float sums in another order, where a step rounds the other way
+    assert len(fast) < 0.5 * len(strict)  # weights are stored in a quarter of the bytes
+
+
+def test_int8_weights_are_those_of_the_float_model(calibrated: Calibrated, model: ModelProto) -> None:
+    floats, graph = Graph(calibrated.model), Graph(model)
+    weights = [dequantize for conv in graph.nodes("Conv") if (dequantize := graph.maker(conv.input[1])) is not None]
+    assert len(weights) == len(calibrated.layers)
+    for dequantize in weights:
+        stored, scale = (graph.constants[name] for name in dequantize.input[:2])
+        assert stored.dtype == np.int8
+        assert np.abs(stored).reshape(len(stored), -1).max(1).min() == 127  # every channel uses its range
+        original = floats.constants[dequantize.input[0].removesuffix("_q")]
+        assert np.abs(stored * scale.reshape(-1, 1, 1, 1) - original).max() <= 0.5001 * scale.max()
+
+
+def test_the_way_around_the_network_stays_in_float(model: ModelProto) -> None:
+    """The enlarged picture that the network's output is added to is not rounded to 7 bits."""
+    graph = Graph(model)
+    (skip,) = (conv for conv in graph.nodes("Conv") if graph.maker(conv.input[1]) is None)
+    on_the_way, maker = [], graph.maker(skip.input[0])
+    while maker is not None:
+        on_the_way.append(maker.op_type)
+        maker = graph.maker(maker.input[0])
+    assert "Cast" in on_the_way
+    assert "DequantizeLinear" not in on_the_way
+
+
+def test_values_that_are_only_moved_keep_their_scale(folded: Calibrated) -> None:
+    graph = Graph(onnx.load_model_from_string(folded.quantized(QuantizeConfig())))
+    shuffle = graph.nodes("DepthToSpace")[0]
+    before, after = graph.maker(shuffle.input[0]), graph.users(shuffle.output[0])[0]
+    assert before is not None
+    assert (before.op_type, after.op_type) == ("DequantizeLinear", "QuantizeLinear")
+    assert graph.constants[before.input[1]] == graph.constants[after.input[1]]
+
+
+def test_a_bias_never_overflows() -> None:
+    weights = np.zeros((2, 3, 3, 3), np.float32)
+    weights[1] = 1
+    scales = weight_scales(weights, np.array([5, 5], np.float32), 1e-3)
+    assert (5 / (1e-3 * scales) <= MAX_BIAS * 1.0001).all()
+    assert scales[1] == pytest.approx(1 / 127)
+    assert (to_int8(weights, scales)[1] == 127).all()
+
+
+@pytest.mark.parametrize("tensorrt_8", [False, True])
+@pytest.mark.parametrize("kept", [(), (HEAD,), (TAIL,), (HEAD, "network.body.3", TAIL)])
+def test_what_is_inserted_keeps_the_rules(tensorrt_8: bool, kept: tuple[str, ...], calibrated: Calibrated) -> None:
+    config = QuantizeConfig(float_layers=kept, tensorrt_8=tensorrt_8)
+    assert list(broken_rules(onnx.load_model_from_string(calibrated.quantized(config)))) == []
+
+
+def first(model: ModelProto, operator: str, number: int = 0) -> NodeProto:
+    return [node for node in model.graph.node if node.op_type == operator][number]
+
+
+def set_constant(model: ModelProto, name: str, value: np.ndarray) -> None:
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(value, name))
+
+
+def newer_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 19
+
+
+def uint8_zero(model: ModelProto) -> None:
+    node = first(model, "QuantizeLinear")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "zero"))
+    node.input.append("zero")
+
+
+def of_weights(model: ModelProto) -> NodeProto:
+    return next(n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.attribute)
+
+
+def shifted_zero(model: ModelProto) -> None:
+    dequantize = of_weights(model)
+    set_constant(model, dequantize.input[2], np.full(32, 3, np.int8))
+
+
+def another_axis(model: ModelProto) -> None:
+    of_weights(model).attribute[0].i = 1
+
+
+def scale_of_zero(model: ModelProto) -> None:
+    set_constant(model, first(model, "QuantizeLinear").input[1], np.array(0, np.float32))
+
+
+def unlike_pair(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.5, np.float32), "other"))
+    first(model, "QuantizeLinear").input[1] = "other"
+
+
+def float_input(model: ModelProto) -> None:
+    quantize = first(model, "QuantizeLinear")
+    conv = next(n for n in model.graph.node if n.op_type == "Conv" and n.input[0] == f"{quantize.input[0]}_dq")
+    conv.input[0] = quantize.input[0]
+
+
+def quantised_twice(model: ModelProto) -> None:
+    quantize, dequantize = first(model, "QuantizeLinear"), NodeProto()
+    again = NodeProto()
+    again.CopyFrom(quantize)
+    again.output[0] = again.name = "again"
+    dequantize.CopyFrom(helper.make_node("DequantizeLinear", ["again", *quantize.input[1:]], ["unused"]))
+    model.graph.node.extend([again, dequantize])
+
+
+def bias(model: ModelProto) -> None:
+    conv = first(model, "Conv")
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(np.zeros(32, np.int32), "b"), numpy_helper.from_array(np.array(1, np.float32), "s")]
+    )
+    model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["b", "s"], ["bias"], "bias"))
+    conv.input[2] = "bias"
+
+
+def ahead_of_relu(model: ModelProto) -> None:
+    conv, relu, quantize = first(model, "Conv"), first(model, "Relu"), first(model, "QuantizeLinear", 1)
+    made, scale = conv.output[0], quantize.input[1]
+    model.graph.node.extend(
+        [
+            helper.make_node("QuantizeLinear", [made, scale], ["early_q"], "early_q"),
+            helper.make_node("DequantizeLinear", ["early_q", scale], ["early"], "early"),
+        ]
+    )
+    relu.input[0] = "early"
+
+
+def one_scale(model: ModelProto) -> None:
+    dequantize = of_weights(model)
+    set_constant(model, dequantize.input[1], np.array(1, np.float32))
+    set_constant(model, dequantize.input[2], np.array(0, np.int8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (newer_opset, "opset 19, expected 17"),
+        (uint8_zero, "a zero point other than int8 zeros"),
+        (shifted_zero, "a zero point other than int8 zeros"),
+        (another_axis, "scales along axis 1, expected 0"),
+        (scale_of_zero, "its scale is no constant above 0"),
+        (unlike_pair, "dequantised with another scale"),
+        (float_input, "int8 weights on a float input"),
+        (quantised_twice, "is quantised more than once"),
+        (bias, "a quantised bias"),
+        (ahead_of_relu, "Q/DQ between it and its Relu"),
+        (one_scale, "one scale for all weights"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_the_validator_finds(spoil: Callable[[ModelProto], None], message: str, model: ModelProto) -> None:
+    require_placement(model)
+    spoil(model)
+    with pytest.raises(ParityError, match=message):
+        require_placement(model)
+
+
+def test_what_has_other_operators_is_refused() -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    model.graph.node[-1].domain = "com.example"
+    with pytest.raises(InputError, match=r"mine: got node com\.example::Cast, expected plain operators"):
+        read_float_model(model.SerializeToString(), "mine")
+
+
+def test_an_opset_that_tensorrt_cannot_read() -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    model.opset_import[0].version = 20
+    with pytest.raises(InputError, match="got opset 20, expected at most 17"):
+        read_float_model(model.SerializeToString(), "mine")
+
+
+def test_an_older_opset_is_raised() -> None:
+    """YuNet has opset 11, in which weights cannot have a scale a channel."""
+    from fsr.runtime.bundle import default_detector
+
+    raised = read_float_model(default_detector(), "the detector")
+    assert raised.opset_import[0].version == 17
+    image = parity_faces(FRAMING, 16, 128, 1).high
+    a, b = (
+        onnxruntime.InferenceSession(model).run(None, {"image": image})
+        for model in (default_detector(), raised.SerializeToString())
+    )
+    assert all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK" * 99])
+def test_what_is_no_model(data: bytes) -> None:
+    with pytest.raises(InputError, match="mine: "):
+        read_float_model(data, "mine")
+
+
+def test_float16_is_refused() -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    model.graph.initializer[0].data_type = TensorProto.FLOAT16
+    with pytest.raises(InputError, match="got a model with float16 weights"):
+        read_float_model(model.SerializeToString(), "mine")
