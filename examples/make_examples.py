@@ -32,7 +32,7 @@ SCALE, TILE, AROUND = 8, 224, 2.2
 
 def main() -> None:
     make_scenes()
-    with Restorer.open(options=RestoreOptions(scale=SCALE, min_face=12)) as restorer:
+    with Restorer.open(precision="fp32", options=RestoreOptions(scale=SCALE, min_face=12)) as restorer:
         pairs = [bicubic_and_restored(restorer, read_image(FOLDER / f"{name}.png")) for name in SHOWN]
     write_image(README_PICTURE, np.hstack([np.vstack(pair) for pair in pairs]))
 

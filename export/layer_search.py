@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ..calibration.int8 import first_is_cheap
 from .graph import Graph
 from .qdq import layer_name
 from .quantize import Calibrated, QuantizeConfig
-
-CHEAP = 0.03
-"""Share of the arithmetic below which the layer that reads the picture stays in float: a picture has 8 bits, symmetric
-int8 holds 7 of them."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ def sensitivity(
 
 
 def cheap_input(calibrated: Calibrated) -> list[str]:
-    """The layer that reads the picture, if it has less than `CHEAP` of the arithmetic of a network on one grid."""
+    """The layer that reads the picture, if it costs little."""
     graph = Graph(calibrated.model)
-    weights = [graph.constants[conv.input[1]].size for conv in graph.nodes("Conv")]
+    sizes = [graph.constants[conv.input[1]].size for conv in graph.nodes("Conv")]
     first = layer_name(graph.nodes("Conv")[0])
-    return [first] if weights[0] < CHEAP * sum(weights) and first in calibrated.layers else []
+    return [first] if first_is_cheap(sizes) and first in calibrated.layers else []

@@ -17,14 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
+from ..calibration.int8 import weight_scales
 from ..calibration.ranges import LEVELS
 from .graph import Graph
 
 MOVES = frozenset({"DepthToSpace", "MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators that move or pick values without computing new ones: what goes in and out has one scale."""
-
-MAX_BIAS = 2**30
-"""Of a bias in steps of input scale times weight scale, as which engines keep it in int32."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,6 @@ def insert_qdq(
         users = graph.users(tensor) if source in made else [c for c in convs if c.input[0] == tensor]
         _quantise_tensor(graph, tensor, users, ranges[source], tensorrt_8)
     return graph.finish()
-
-
-def weight_scales(weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float) -> NDArray[np.float32]:
-    """(K,) scales of weights (K, ...): the largest of each channel is 127 steps."""
-    largest = np.abs(weights).reshape(len(weights), -1).max(1) / LEVELS
-    # Of a channel that is nearly 0 the bias alone matters, and must not overflow int32 in steps this small.
-    least = np.maximum(np.abs(bias) / (input_scale * MAX_BIAS), np.finfo(np.float32).tiny)
-    return np.maximum(largest, least).astype(np.float32)
 
 
 def to_int8(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:

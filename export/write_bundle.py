@@ -185,8 +185,9 @@ def history(training: Mapping[str, Any]) -> str:
     span = training.get("native_span", 1)
     sizes = "" if span == 1 else f", native sizes up to {span:g} times smaller and larger"
     mirrored = ", weights held mirror-symmetric" if training.get("mirror") else ""
+    rounded = ", computing in INT8" if training.get("qat") else ""
     faces, minutes = training["faces_seen"], training["minutes"]
-    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{mirrored}"
+    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{mirrored}{rounded}"
 
 
 def parity_data(

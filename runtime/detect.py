@@ -118,13 +118,8 @@ class Detector:
 
         frames: uint8 (N, H, W, 3) RGB.
         """
-        outputs = self._network(frames)
-        results = []
-        for index in range(len(frames)):
-            heads = {name: output[index] for name, output in outputs.items()}
-            best = self._best(_decode(heads, frames.shape[2], self.score_threshold))
-            results.append([_placed(face) for face in best])
-        return results
+        candidates = _decode(self._network(frames), frames.shape[2], self.score_threshold)
+        return [[_placed(face) for face in self._best(candidates.of(frame))] for frame in range(len(frames))]
 
     def _best(self, candidates: _Candidates) -> list[Face]:
         """Non-maximum suppression over the `top_k` best."""
@@ -138,12 +133,18 @@ class Detector:
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """All cells above the score threshold."""
+    """All cells of some frames above the score threshold."""
 
+    frames: NDArray[np.intp]  # (K,)
     scores: NDArray[np.float32]  # (K,)
     corner: NDArray[np.float32]  # (K, 2) left, top
     size: NDArray[np.float32]  # (K, 2) width, height
     landmarks: NDArray[np.float32]  # (K, 5, 2)
+
+    def of(self, frame: int) -> _Candidates:
+        """Those of one frame."""
+        own = self.frames == frame
+        return _Candidates(self.frames[own], self.scores[own], self.corner[own], self.size[own], self.landmarks[own])
 
     def face(self, index: int) -> Face:
         corner, size = self.corner[index], self.size[index]
@@ -151,23 +152,23 @@ class _Candidates:
 
 
 def _decode(heads: dict[str, NDArray[np.float32]], width: int, score_threshold: float) -> _Candidates:
-    """Heads of one frame, each (cells, values), to candidates; `width` is that of the padded frame.
+    """Heads, each (frames, cells, values), to candidates; `width` is that of the padded frames.
 
     In column c and row r of a level: score = sqrt(cls obj), box centre = ((c, r) + bbox[:2]) stride,
     box size = exp(bbox[2:]) stride, landmark k = ((c, r) + kps[k]) stride.
     """
     levels = []
     for stride in STRIDES:
-        cls, obj = (np.clip(heads[f"{kind}_{stride}"][:, 0], 0, 1) for kind in ("cls", "obj"))
+        cls, obj = (np.clip(heads[f"{kind}_{stride}"][..., 0], 0, 1) for kind in ("cls", "obj"))
         scores = np.sqrt(cls * obj)
         # Only these cells are decoded: a handful of many thousand.
-        cells = np.flatnonzero(scores >= score_threshold)
+        frames, cells = seen = np.nonzero(scores >= score_threshold)
         rows, columns = np.divmod(cells, width // stride)
         origin = np.stack([columns, rows], 1).astype(np.float32)  # (K, 2)
-        bbox, kps = heads[f"bbox_{stride}"][cells], heads[f"kps_{stride}"][cells].reshape(-1, 5, 2)
+        bbox, kps = heads[f"bbox_{stride}"][seen], heads[f"kps_{stride}"][seen].reshape(-1, 5, 2)
         size = np.exp(bbox[:, 2:]) * stride
         corner = (origin + bbox[:, :2]) * stride - size / 2
-        levels.append((scores[cells], corner, size, (origin[:, None] + kps) * stride))
+        levels.append((frames, scores[seen], corner, size, (origin[:, None] + kps) * stride))
     return _Candidates(*(np.concatenate(parts) for parts in zip(*levels, strict=True)))
 
 

@@ -313,13 +313,13 @@ def test_everything_at_once_resumes_to_the_same_bits(
 def test_a_mirrored_run_keeps_a_plain_symmetric_student_and_resumes(
     prior_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_run = run(recipe(prior_pack, tmp_path / "whole", 12, mirror=True))
+    whole_run = run(recipe(prior_pack, tmp_path / "whole", 12, mirror=True, multitask=0.1))
     stop_at(monkeypatch, edge_module, 5)
     with pytest.raises(TrainingStoppedError):
-        run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True))
+        run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True, multitask=0.1))
     monkeypatch.undo()
     whole = load_file(whole_run)
-    resumed = load_file(run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True, resume=True)))
+    resumed = load_file(run(recipe(prior_pack, tmp_path / "cut", 12, mirror=True, multitask=0.1, resume=True)))
     assert whole.keys() == EdgeNet(NETWORK).state_dict().keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
     kept = load_checkpoint(whole_run).build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import struct
@@ -36,6 +37,7 @@ def alpha() -> np.ndarray:
     return np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8), (48, 64))
 
 
+@functools.cache  # a profile says the second it was made
 def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -13,10 +13,11 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from tiny_models import FRAMING, tiny_onnx
 
+from fsr.calibration.int8 import MAX_BIAS, weight_scales
 from fsr.calibration.parity_set import parity_faces
 from fsr.export.graph import Graph, read_float_model
 from fsr.export.placement import broken_rules, require_placement
-from fsr.export.qdq import MAX_BIAS, to_int8, weight_scales
+from fsr.export.qdq import to_int8
 from fsr.export.quantize import Calibrated, QuantizeConfig
 from fsr.runtime.errors import InputError, ParityError
 from fsr.runtime.pixels import RgbBatch

@@ -13,9 +13,10 @@ from test_export_cli import assert_one_line
 from tiny_models import FRAMING, tiny_onnx
 
 from fsr.calibration.calibration_set import VERSION, CalibrationSet, Description, write_set
+from fsr.calibration.int8 import CHEAP
 from fsr.calibration.parity_set import parity_faces
 from fsr.export.cli import main
-from fsr.export.layer_search import CHEAP, cheap_input, search, sensitivity
+from fsr.export.layer_search import cheap_input, search, sensitivity
 from fsr.export.parity import gate, measure
 from fsr.export.parity_faces import stored_faces
 from fsr.export.quantize import Calibrated, QuantizeConfig, quantize

@@ -10,8 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from tiny_data import save_portraits
+
+from fsr.calibration import calibration_set, collect, duplicates
+from fsr.calibration.cli import main as calibrate
+from fsr.export.cli import main as export
+from fsr.runtime.cli import main as run
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,6 +51,28 @@ def test_from_faces_to_a_bundle_runs_as_written(tmp_path: Path) -> None:
             assert opened.size[0] > 100
     assert (tmp_path / "my_bundle/CARD.md").is_file()
     assert (tmp_path / "edge-S.onnx").stat().st_size > 100_000
+
+
+def test_from_a_bundle_to_int8_runs_as_written(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, where a few faces of two people may make a set."""
+    for module in (calibration_set, collect):
+        monkeypatch.setattr(module, "MINIMUM", 8)
+    monkeypatch.setattr(collect, "COUNT", 4)
+    monkeypatch.setattr(duplicates, "MAX_DISTANCE", -1)
+    monkeypatch.chdir(tmp_path)
+    save_portraits(tmp_path / "photos", [f"{n}.jpg" for n in range(12)])
+    shutil.copytree(tiny_bundle, tmp_path / "my_bundle")
+    commands = block("INT8 and FP16", "bash").splitlines()
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        main = {"fsr-calibrate": calibrate, "fsr-export": export, "fsr-run": run}[program]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, f"{command}\n{done.output}"
+    assert [command.split()[1] for command in commands] == ["collect", "inspect", "quantize", "check", "--input"]
+    assert "<html" in (tmp_path / "parity.html").read_text(encoding="utf-8")
+    assert (tmp_path / "my_int8_bundle/edge-S-16x8.int8.onnx").is_file()
 
 
 def test_the_python_example_runs_as_written(

@@ -133,7 +133,7 @@ def use_threads(threads: int | None) -> None:
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
 @click.option("--batch", default=32, show_default=True, help="Faces a step.")
-@click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, with --qat 1e-4]")
 @click.option(
     "--native-span",
     default=1.0,
@@ -152,6 +152,12 @@ def use_threads(threads: int | None) -> None:
     is_flag=True,
     help="Hold the weights symmetric: every step learns from the mirrored faces too, at no cost. For aligned faces.",
 )
+@click.option(
+    "--qat",
+    is_flag=True,
+    help="Fine-tune --init for INT8: compute as its quantised file will, in fp32. What is kept is a float checkpoint.",
+)
+@click.option("--qat-method", default="mse", show_default=True, help="As --method of fsr-export quantize.")
 @click.option("--branches", is_flag=True, help="Train every layer as a sum of branches; one convolution is kept.")
 @click.option(
     "--teacher",
@@ -181,10 +187,11 @@ def use_threads(threads: int | None) -> None:
 @multitask_option
 def edge(
     packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float, loss: str, native_span: float, positions: bool, init: Path | None,
+    steps: int | None, batch: int, lr: float | None, loss: str, native_span: float, positions: bool, init: Path | None,
     resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
     students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
     feature_layers: int, live_teacher: bool, teacher_cache: Path | None, multitask: float, mirror: bool,
+    qat: bool, qat_method: str,
 ) -> None:  # fmt: skip
     """Train an edge student, from the faces alone or taught by trained networks as well.
 
@@ -205,7 +212,8 @@ def edge(
     from .tutors import Distillation, parts_named
 
     use_threads(threads)
-    loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=lr, precision=precision, seed=seed)
+    rate = lr if lr is not None else 1e-4 if qat else 2e-3
+    loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed)
     network = EdgeConfig(tier, input_size, scale, positions)
     distillation = None
     if teachers or students:
@@ -216,7 +224,7 @@ def edge(
         )
     recipe = EdgeRecipe(
         packs, network, output, loop, batch, loss, native_span, init, resume, distillation, multitask,
-        Branches() if branches else None, mirror,
+        Branches() if branches else None, mirror, qat_method if qat else None,
     )  # fmt: skip
     click.echo(train_edge(recipe))
 

@@ -48,15 +48,16 @@ class Validation:
             raise PackError("got packs without validation faces, expected some; prepare with --val-share above 0")
         self.low = shrink(self.high, self.input_size)
         self.bicubic = shrink(self.low, self.high.shape[1])
-        self._bicubic_psnr = self._psnr(self.bicubic)
+        self._bicubic_psnr = self.psnr(self.bicubic)
 
-    def _psnr(self, restored: RgbBatch) -> float:
+    def psnr(self, restored: RgbBatch) -> float:
+        """Of the validation faces, uint8 (N, H, H, 3), the mean."""
         return float(np.mean(psnr_batch("sparnet", restored, self.high)))
 
     def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
         network = self.deployed(averaged).eval()
         restored = restore(network, self.low, prior=self.prior)
-        psnr = self._psnr(restored)
+        psnr = self.psnr(restored)
         figures = {"psnr": psnr, "gain": psnr - self._bicubic_psnr}
         training = {
             **self.training,

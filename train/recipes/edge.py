@@ -6,7 +6,7 @@ checkpoint, with a training curve and a sheet of validation faces beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from ...calibration.ranges import METHODS
 from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.pixels import RgbBatch
 from ..batches import FaceBatches
@@ -29,7 +30,10 @@ from ..networks.edge import GRID, SHAPES, SHUFFLE, EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
 from ..pictures import save_training_curve
 from ..priors import CHANNELS, prior_channels, read_priors
+from ..qat import FACES, head_in_float, in_int8, to_float, to_int8
 from ..reparam import Branches, branch, collapse
+from ..restore import restore
+from ..state import LoopState
 from ..teacher_outputs import Tutor, cache_lessons
 from ..teachers import data_of
 from ..tutors import CACHE_FILE, Distillation, Faculty, imitation, lessons_of, match_layers, open_faculty
@@ -61,6 +65,8 @@ class EdgeRecipe:
     """Branches of every layer of the body in training; what is kept is without them."""
     mirror: bool = False
     """Whether the weights are held symmetric, so that a mirrored face comes out mirrored; see `mirror`."""
+    qat: str | None = None
+    """How ranges are measured, of `calibration.ranges.METHODS`, to compute in int8 while training; None for float."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -73,6 +79,18 @@ class EdgeRecipe:
             raise UsageError(f"--multitask: got {self.multitask}, expected a weight of 0 or more")
         if self.mirror and self.branches:
             raise UsageError("got --mirror and --branches, expected one of them")
+        if self.qat:
+            self._require_qat(self.qat)
+
+    def _require_qat(self, method: str) -> None:
+        if method not in METHODS:
+            raise UsageError(f"--qat-method: got {method!r}, expected one of {', '.join(METHODS)}")
+        if self.init is None:
+            raise UsageError("--qat: got no --init, expected the checkpoint of a trained network to fine-tune")
+        if self.branches:
+            raise UsageError("got --qat and --branches, expected one of them; fine-tune what a run with branches kept")
+        if self.loop.precision == "bf16":
+            raise UsageError("got --qat and --precision bf16, expected fp32 or auto: bfloat16 blurs int8's steps")
 
 
 def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
@@ -90,7 +108,7 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
     if batches.batch < recipe.batch:
         console.print(f"a batch is {batches.batch} faces, not {recipe.batch}: there are no more")
-    observe = Validation(
+    observe = EdgeValidation(
         packs, recipe.network.input_size, recipe.output, batches.batch, papers(recipe, packs, faculty), deployed
     )
     faculty, adapters = match_layers(
@@ -98,6 +116,7 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     )
     head = prior_head(SHAPES[recipe.network.tier][0], len(CHANNELS), SHUFFLE) if recipe.multitask else None
     tutor = hire(recipe, faculty, low, console)
+    student = trainable(recipe, student, low, observe, console)
 
     def loss_of(trained: nn.Module, step: int, share: float) -> Tensor:
         assert isinstance(trained, Trainee)
@@ -117,11 +136,11 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
         return loss
 
     train(
-        Trainee(trainable(recipe, student), adapters, head),
+        Trainee(student, adapters, head),
         loss_of,
         observe,
         recipe.output,
-        recipe.loop,
+        replace(recipe.loop, precision="fp32") if recipe.qat else recipe.loop,
         identity=identity_of(recipe, packs, faculty),
         resume=recipe.resume,
         console=console,
@@ -150,15 +169,22 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
     return network
 
 
-def trainable(recipe: EdgeRecipe, student: EdgeNet) -> EdgeNet:
-    """The student in the form whose weights are trained, in place."""
+def trainable(
+    recipe: EdgeRecipe, student: EdgeNet, low: RgbBatch, observe: EdgeValidation, console: Console
+) -> EdgeNet:
+    """The student in the form whose weights are trained, in place; low: all training faces."""
     if recipe.branches:
         return branch(student, recipe.branches)
-    if not recipe.mirror:
-        return student
-    if recipe.init and not is_mirrored(student):
+    if recipe.mirror and recipe.init and not is_mirrored(student):
         raise CheckpointError(f"--init {recipe.init}: was trained without --mirror; leave it out, or start anew")
-    return mirror(student)
+    if recipe.qat:
+        before, left = observe.psnr_of(student), ", its head in float" if head_in_float(student) else ""
+        student = to_int8(student, low, recipe.qat)
+        console.print(
+            f"computing in int8{left}, ranges by {recipe.qat} on {min(len(low), FACES)} training faces: "
+            f"{observe.psnr_of(student):.3f} dB on the validation faces, {before:.3f} in float"
+        )
+    return mirror(student) if recipe.mirror else student
 
 
 def hire(recipe: EdgeRecipe, faculty: Faculty, low: RgbBatch, console: Console) -> Tutor | None:
@@ -174,7 +200,20 @@ def hire(recipe: EdgeRecipe, faculty: Faculty, low: RgbBatch, console: Console) 
 def deployed(trained: nn.Module) -> nn.Module:
     """The student alone, of plain 3x3 convolutions."""
     assert isinstance(trained, Trainee)
-    return unmirrored(collapse(trained.student))
+    return to_float(unmirrored(collapse(trained.student)))
+
+
+class EdgeValidation(Validation):
+    """Also says what an int8 student scores as such; what is kept and scored first computes in float."""
+
+    def psnr_of(self, student: EdgeNet) -> float:
+        """Mean over the validation faces, in dB."""
+        return self.psnr(restore(student, self.low))
+
+    def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
+        figures = super().__call__(averaged, state)
+        assert isinstance(averaged, Trainee)
+        return {**figures, "psnr_int8": self.psnr_of(averaged.student)} if in_int8(averaged.student) else figures
 
 
 def papers(recipe: EdgeRecipe, packs: Sequence[PackInfo], faculty: Faculty) -> dict[str, Any]:
@@ -215,4 +254,6 @@ def switches(recipe: EdgeRecipe, faculty: Faculty) -> dict[str, Any]:
         said["branches"] = asdict(recipe.branches)
     if recipe.mirror:
         said["mirror"] = True
+    if recipe.qat:
+        said["qat"] = {"method": recipe.qat}
     return said

@@ -1,0 +1,140 @@
+"""Quantisation-aware training: the network computes as its exported int8 file will, and its float weights learn.
+
+Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
+Values are rounded where and as export's `qdq` does it in the layout that ONNX Runtime runs: weights to 127 steps either
+way, a scale a channel; what a layer reads and what the tail makes to steps of one scale a tensor, of which 255 reach
+above 0 where nothing is negative. Gradients pass the rounding unchanged and stop at what is clipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..calibration.int8 import first_is_cheap, weight_scales
+from ..calibration.ranges import LEVELS, Histogram, threshold
+from ..runtime.pixels import RgbBatch, to_float_nchw
+from .networks.edge import SHUFFLE, EdgeNet
+
+FACES, BATCH = 256, 32
+"""Training faces that thresholds are measured on, and how many at once."""
+
+
+class Steps(nn.Module):
+    """Activations of any shape to the nearest of int8's steps. The scale is kept with a run's state."""
+
+    scale: Tensor
+    zero: Tensor
+
+    def __init__(self, scale: float, *, signed: bool) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        self.register_buffer("zero", torch.tensor(0, dtype=torch.int32), persistent=False)
+        self._limits = (-LEVELS - 1, LEVELS) if signed else (0, 2 * LEVELS + 1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(values, self.scale, self.zero, *self._limits)
+
+
+class Int8Conv(nn.Conv2d):
+    """A 3x3 convolution that computes in int8, with the weights of a float one."""
+
+    def __init__(self, plain: nn.Conv2d, reads: Steps, makes: Steps | None) -> None:
+        super().__init__(plain.in_channels, plain.out_channels, 3, padding=1)
+        self.weight, self.bias = plain.weight, plain.bias
+        self.reads = reads
+        self.makes = makes
+        """None where the next layer's `reads` does it, behind the ReLU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        made = self._conv_forward(self.reads(input), self._rounded(self.weight), self.bias)
+        return made if self.makes is None else self.makes(made)
+
+    def _rounded(self, weight: Tensor) -> Tensor:
+        assert self.bias is not None
+        values, bias = weight.detach().numpy(), self.bias.detach().numpy()
+        scales = torch.from_numpy(weight_scales(values, bias, float(self.reads.scale)))
+        zeros = torch.zeros(len(scales), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -LEVELS, LEVELS)
+
+
+def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
+    """Let a trained network compute in int8 from now on, in place.
+
+    low: the training faces, uint8 (N, h, h, 3) RGB; some at even distances measure the ranges. method: of
+        `calibration.ranges.METHODS`.
+
+    Raises:
+        CalibrationError: what flows through the network is not finite.
+    """
+    read, made = histograms(student, low[:: max(1, len(low) // FACES)][:FACES])
+
+    def layer(name: str) -> Int8Conv:
+        plain = student.get_submodule(name)
+        assert isinstance(plain, nn.Conv2d)
+        return Int8Conv(plain, _steps(read[name], method), _steps(made, method) if name == "tail" else None)
+
+    if not head_in_float(student):
+        student.head = layer("head")
+    student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
+    student.tail = layer("tail")
+    return student
+
+
+def head_in_float(student: EdgeNet) -> bool:
+    """Whether export leaves the head in float: it costs little, or a value a place is added to what it makes."""
+    skip = 9 * 3 * SHUFFLE**2 * 3 * (SHUFFLE // student.config.scale) ** 2  # deployed as a convolution, in float
+    sizes = [layer.weight.numel() for layer in _convolutions(student).values()]
+    return student.positions is not None or first_is_cheap([*sizes, skip])
+
+
+@torch.inference_mode()
+def histograms(student: EdgeNet, low: RgbBatch) -> tuple[Mapping[str, Histogram], Histogram]:
+    """What each convolution of a float network reads, by name, and what the tail makes, on uint8 (N, h, h, 3) RGB."""
+    read = {name: Histogram() for name in _convolutions(student)}
+    made = Histogram()
+    with _watched(student, read, made):
+        for start in range(0, len(low), BATCH):
+            student(torch.from_numpy(to_float_nchw(low[start : start + BATCH])))
+    return read, made
+
+
+@contextmanager
+def _watched(student: EdgeNet, read: Mapping[str, Histogram], made: Histogram) -> Iterator[None]:
+    def count(layer: nn.Module, seen: tuple[Tensor, ...], output: Tensor) -> None:
+        layers[layer].add(seen[0].numpy())
+        if layer is student.tail:
+            made.add(output.numpy())
+
+    layers = {layer: read[name] for name, layer in _convolutions(student).items()}
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(count))
+        yield
+
+
+def _convolutions(student: EdgeNet) -> dict[str, nn.Conv2d]:
+    """By name, from the head to the tail."""
+    return {name: layer for name, layer in student.named_modules() if isinstance(layer, nn.Conv2d)}
+
+
+def _steps(histogram: Histogram, method: str) -> Steps:
+    return Steps(float(np.float32(threshold(histogram, method) / LEVELS)), signed=histogram.signed)
+
+
+def in_int8(network: EdgeNet) -> bool:
+    """Whether a network computes in int8."""
+    return isinstance(network.tail, Int8Conv)
+
+
+def to_float(network: EdgeNet) -> EdgeNet:
+    """A copy that computes in float with the same weights; itself if it does already."""
+    if not in_int8(network):
+        return network
+    plain, weights = EdgeNet(network.config), network.state_dict()
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+    return plain
