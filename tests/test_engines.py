@@ -389,3 +389,27 @@ def test_the_fake_engine_enlarges_and_refuses_what_the_real_one_refuses() -> Non
     with pytest.raises(InputError, match="expected uint8"):
         engine(np.zeros((2, 8, 8, 3), np.uint8))
     assert "fake" not in OPENERS
+
+
+class _Counting:
+    """A `Network` that repeats every pixel, and notes the sizes of its batches."""
+
+    name, precision, outputs = "counting", "fp32", ("restored",)
+
+    def __init__(self, device: str, scale: int) -> None:
+        self.device, self._scale = device, scale
+        self.input_shape: tuple[int | None, ...] = (None, 64, 64, 3)
+        self.batches: list[int] = []
+
+    def __call__(self, batch: RgbBatch) -> dict[str, NDArray[Any]]:
+        self.batches.append(len(batch))
+        return {"restored": batch.repeat(self._scale, 1).repeat(self._scale, 2)}
+
+
+@pytest.mark.parametrize(("device", "scale", "batches"), [("cpu", 2, [9]), ("cpu", 4, [4, 4, 1]), ("cuda", 4, [9])])
+def test_a_cpu_takes_many_large_faces_in_pieces(device: str, scale: int, batches: list[int]) -> None:
+    network = _Counting(device, scale)
+    faces = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), np.uint8)
+    restored = Upscaler(network)(faces)
+    assert network.batches == [1, *batches]
+    np.testing.assert_array_equal(restored, faces.repeat(scale, 1).repeat(scale, 2))

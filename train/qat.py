@@ -3,7 +3,7 @@
 Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
 Values are rounded where and as export's `qdq` does it in the layout that ONNX Runtime runs: weights to 127 steps either
 way, a scale a channel; what a layer reads and what the tail makes to steps of one scale a tensor, of which 255 reach
-above 0 where nothing is negative. Gradients pass the rounding unchanged and stop at what is clipped.
+above 0 where nothing is negative. What remains is float sums rounded to the other of two near steps. Gradients pass the rounding unchanged and stop at what is clipped.
 """
 
 from __future__ import annotations
@@ -51,15 +51,20 @@ class Int8Conv(nn.Conv2d):
         """None where the next layer's `reads` does it, behind the ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        made = self._conv_forward(self.reads(input), self._rounded(self.weight), self.bias)
+        made = self._conv_forward(self.reads(input), *self._rounded())
         return made if self.makes is None else self.makes(made)
 
-    def _rounded(self, weight: Tensor) -> Tensor:
-        assert self.bias is not None
-        values, bias = weight.detach().numpy(), self.bias.detach().numpy()
-        scales = torch.from_numpy(weight_scales(values, bias, float(self.reads.scale)))
+    def _rounded(self) -> tuple[Tensor, Tensor]:
+        weight, bias = self.weight, self.bias  # once: mirrored ones are made anew at every look
+        assert bias is not None
+        scales = torch.from_numpy(
+            weight_scales(weight.detach().numpy(), bias.detach().numpy(), float(self.reads.scale))
+        )
         zeros = torch.zeros(len(scales), dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -LEVELS, LEVELS)
+        rounded = torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -LEVELS, LEVELS)
+        # ONNX Runtime brings biases to the steps of its int32 sums.
+        steps = scales * self.reads.scale
+        return rounded, bias + ((bias / steps).round() * steps - bias).detach()
 
 
 def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
@@ -110,7 +115,7 @@ def _watched(student: EdgeNet, read: Mapping[str, Histogram], made: Histogram) -
         if layer is student.tail:
             made.add(output.numpy())
 
-    layers = {layer: read[name] for name, layer in _convolutions(student).items()}
+    layers: dict[nn.Module, Histogram] = {layer: read[name] for name, layer in _convolutions(student).items()}
     with ExitStack() as hooks:
         for layer in layers:
             hooks.enter_context(layer.register_forward_hook(count))
