@@ -117,7 +117,7 @@ def collect(config: CollectConfig, console: Console) -> Report:
     cv2.setNumThreads(1)  # the workers are the threads
     found = look_at(thinned(files, LOOKED_AT * config.count, config.seed), network, bundle, config, console)
     different = without_duplicates(found)
-    require_enough(len(different), str(config.output))
+    require_enough(len(different), f"{config.output}: of {counted({'files': len(files), **found.counts})}")
     points = features([face.measures for face in different])
     chosen = [different[i] for i in choose(points, [f.moment.key for f in different], config.count, config.seed)]
     require_enough(len(chosen), str(config.output))
@@ -142,6 +142,15 @@ def collect(config: CollectConfig, console: Console) -> Report:
         files={},
     )
     return Report(write_set(config.output, draft, faces, frames, make_sheet(faces[max(faces)], frames)), found)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """What came of the files, in a sentence."""
+    n = {name: counts.get(name, 0) for name in (*counts, "moments", "faces", "unfit", "repeated")}
+    return (
+        f"{n['faces']} faces in {n['moments']} pictures and frames of {n['files']} files: {n['repeated']} repeated, "
+        f"{n['unfit']} unfit (unreliable, too small, or reaching beyond the picture)"
+    )
 
 
 def framing_of(bundle: Bundle) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from .collect import Report
+from .collect import Report, counted
 
 NAMED = 5
 """Files that are named at the end, of each kind."""
@@ -21,8 +21,7 @@ def summarise(report: Report, count: int, console: Console) -> None:
     if faceless:
         more = f" and {len(faceless) - NAMED} more" if len(faceless) > NAMED else ""
         lines.append(Text(f"no usable face in {', '.join(faceless[:NAMED])}{more}"))
-    counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in about.counts.items())
-    lines.append(Text(f"{about.faces} faces and {about.frames} detector frames from: {counts}"))
+    lines.append(Text(f"{about.faces} faces and {about.frames} detector frames of {counted(about.counts)}"))
     if about.faces < count:
         lines.append(Text(f"got {about.faces} different faces, --count asked for {count}: all were taken", "yellow"))
     if about.warning:

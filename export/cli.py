@@ -170,7 +170,13 @@ def half(**given: Any) -> None:
     multiple=True,
     help="Time PyTorch with this checkpoint of one of the models too; may be repeated.",
 )
-@click.option("--seconds", default=60.0, show_default=True, help="Race for about this long, at least three rounds.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Race for about this long, at least three rounds; opening and compiling come on top.",
+)
 @click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")
 def bench(**given: Any) -> None:
     """Measure every engine and precision of BUNDLE on this machine, in one interleaved run.

@@ -29,6 +29,9 @@ BATCH = 16
 
 FP32_GREY_LEVELS = 1
 FP16_PSNR = 50.0
+"""dB to fp32, of every face."""
+INT8_PSNR = 38.0
+"""dB to fp32, the mean over the faces; the released models reach 45 to 53, one with a damaged layer 36."""
 INT8_MEAN_LOSS, INT8_WORST_LOSS = 0.10, 1.0
 """dB against the originals: upper end of the interval of the mean, and any one face."""
 
@@ -258,6 +261,8 @@ def _int8(figures: ParityFigures) -> Iterator[str]:
     if not loss.worst <= INT8_WORST_LOSS:
         where = figures.names[int(losses.argmax())]
         yield f"loses {loss.worst:.2f} dB on {where}, expected at most {INT8_WORST_LOSS:g} on any face"
+    if not figures.psnr >= INT8_PSNR:  # hard faces hide damage: their own error is many times as large
+        yield f"{figures.psnr:.1f} dB to fp32, expected at least {INT8_PSNR:g}"
 
 
 GATES: Mapping[str, Callable[[ParityFigures], Iterator[str]]] = MappingProxyType(
@@ -269,8 +274,9 @@ GATE_RULES: Mapping[str, str] = MappingProxyType(
     {
         "fp32": f"at most {FP32_GREY_LEVELS} grey level from PyTorch in any value of any face",
         "fp16": f"at least {FP16_PSNR:g} dB to fp32 on every face",
-        "int8": f"loses at most {INT8_MEAN_LOSS:.2f} dB against the originals (upper end of the paired 95 % interval "
-        f"of the mean), and at most {INT8_WORST_LOSS:g} dB on any face",
+        "int8": f"at least {INT8_PSNR:g} dB to fp32 on average, loses at most {INT8_MEAN_LOSS:.2f} dB against the "
+        "originals (upper end of the paired 95 % interval of the mean), and at most "
+        f"{INT8_WORST_LOSS:g} dB on any face",
     }
 )
 """The gates in words."""

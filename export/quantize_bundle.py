@@ -22,7 +22,7 @@ from ..runtime.runs.progress import progress
 from .detector_parity import DetectorFigures, gate_detector, measure_detector
 from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_models, copied
 from .layer_search import Attempt, cheap_input, search
-from .parity import ParityFaces, gate, measure, restore
+from .parity import ParityFaces, ParityFigures, gate, measure, restore
 from .parity_faces import CALIBRATION, open_originals, own_faces, stored_faces
 from .quantize import Calibrated, QuantizeConfig
 
@@ -48,8 +48,8 @@ class QuantizeRequest:
     """Originals that the gate is held on, too."""
 
 
-def quantize_file(request: QuantizeRequest) -> Attempt:
-    """One ONNX file that fsr-export made; nothing is written if it does not pass.
+def quantize_file(request: QuantizeRequest) -> tuple[Attempt, ParityFigures]:
+    """One ONNX file that fsr-export made, and how it did; nothing is written if it does not pass.
 
     Raises:
         InputError, CalibrationError, UsageError: an input is missing, damaged or unfit.
@@ -73,7 +73,8 @@ def quantize_file(request: QuantizeRequest) -> Attempt:
     if attempt.reasons:
         raise ParityError(f"{name}: int8 {'; '.join(attempt.reasons)}; nothing was written")
     write_bytes(request.output, attempt.model)
-    return attempt
+    with open_engine("onnxruntime", attempt.model, "int8") as engine:
+        return attempt, measure(engine, judged)
 
 
 def read_model(path: Path) -> bytes:
@@ -210,15 +211,19 @@ def _model_jobs(
         attempt = quantize_model(data, calibration.faces(model.input_size), request.config, judged, model.name)
         with open_engine("onnxruntime", attempt.model, "int8") as engine:
             measured = [measure(engine, faces) for faces in judged]
-        words = [
-            f"{f.psnr:.1f} dB to fp32, {f.loss.mean:.3f} dB lost, at most {f.loss.upper:.3f}, on {f.faces} of {f.data}"
-            for f in measured
-            if f.loss is not None
-        ]
-        figures = f"{_size(attempt.model, data)}; {'; '.join(words)}; {in_float(attempt)}"
+        figures = f"{_size(attempt.model, data)}; {words_of(measured)}; {in_float(attempt)}"
         return attempt, Reduced(model.name, attempt.model, figures, [f.entry("int8") for f in measured])
 
     return [lambda model=model: job(model) for model in models]
+
+
+def words_of(measured: Sequence[ParityFigures]) -> str:
+    """How far from float32, and how much was lost, on each set of faces."""
+    return "; ".join(
+        f"{f.psnr:.1f} dB to fp32, {f.loss.mean:.3f} dB lost, at most {f.loss.upper:.3f}, on {f.faces} of {f.data}"
+        for f in measured
+        if f.loss is not None
+    )
 
 
 def _detector_job(bundle: Bundle, calibration: CalibrationSet, request: QuantizeRequest) -> tuple[Attempt, Reduced]:

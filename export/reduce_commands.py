@@ -12,7 +12,7 @@ from ..runtime.errors import InputError, ParityError
 from .extend_bundle import Reduced
 from .half_bundle import HalfRequest, half_bundle, half_file
 from .quantize import QuantizeConfig
-from .quantize_bundle import QuantizeRequest, in_float, quantize_bundle, quantize_file
+from .quantize_bundle import QuantizeRequest, in_float, quantize_bundle, quantize_file, words_of
 
 
 def run_quantize(
@@ -37,7 +37,8 @@ def run_quantize(
     if model.is_dir():
         _tell(*quantize_bundle(request, console), output)
     else:
-        click.echo(f"{output}: {in_float(quantize_file(request))}")
+        attempt, figures = quantize_file(request)
+        click.echo(f"{output}: {words_of([figures])}; {in_float(attempt)}")
 
 
 def run_half(model: Path, output: Path, models: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from typing_extensions import Self
 from .align import RESTORED, RestoredFace, align
 from .bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
 from .detect import Detector
-from .engines import AUTO, DETECTOR_INT8_ENGINES, Choice, Engine, choose_engine, open_engine
+from .engines import AUTO, Choice, Engine, choose_detector, choose_engine, open_engine
 from .errors import BundleError, EngineUnavailableError
 from .geometry import compose, invert, scaling
 from .options import RestoreOptions
@@ -82,8 +82,8 @@ class Restorer:
         """Open a bundle's detector and models; the default bundle comes with the package.
 
         engine: a key of `engines.OPENERS`, or `auto`. precision: `fp32`, `fp16`, `int8`, or `auto`, which is int8
-        where every model of the tier has it and it is exact and fast here. The detector is taken in that precision
-        where the bundle has it, else in fp32. tier: `S`, `M` or `L`; None takes the best one in the bundle.
+        where every model of the tier has it and this processor computes it correctly and faster. The detector follows
+        where it gains: see `choose_detector`. tier: `S`, `M` or `L`; None takes the best one in the bundle.
 
         Raises:
             BundleError: the bundle is damaged or newer than this program.
@@ -96,8 +96,7 @@ class Restorer:
             for model in models:
                 file_of(model, precision)  # refuses, ahead of anything slow
         choice = choose_engine(engine, precision, set.intersection(*(set(model.files) for model in models)))
-        kind = precision if precision in (AUTO, *detectors) else "fp32"
-        search = choose_engine(engine, kind, detectors, DETECTOR_INT8_ENGINES)
+        search = choose_detector(engine, precision, detectors)
         options = options or RestoreOptions()
         with ExitStack() as stack:  # what was opened is closed if a later model cannot be
             file, exact = opened.path(detectors[search.precision]), choice.precision
@@ -186,6 +185,7 @@ def models_of_tier(bundle: Bundle, tier: str | None) -> list[ModelEntry]:
 def file_of(model: ModelEntry, precision: str) -> FileEntry:
     """The model's file in a precision; EngineUnavailableError names those there are."""
     if precision not in model.files:
-        known = ", ".join(model.files)
-        raise EngineUnavailableError(f"{model.name}: got precision {precision!r}, expected one of {known}")
+        known, made_by = ", ".join(model.files), {"fp16": "half", "int8": "quantize"}
+        advice = f"; make it with fsr-export {made_by[precision]}" if precision in made_by else ""
+        raise EngineUnavailableError(f"{model.name}: got precision {precision!r}, expected one of {known}{advice}")
     return model.files[precision]

@@ -148,7 +148,9 @@ def _race_crops(rounds: int, config: PrepareConfig, naive: Callable[[Path], RgbI
     pictures = find_pictures(config)
     for picture in pictures:  # a picture left out would be fast, and compared with nothing
         crops = crop_one(picture, config)
-        assert not isinstance(crops, str) and crops[0].pixels.shape == naive(picture.path).shape, f"{picture.name}: {crops}"
+        assert not isinstance(crops, str) and crops[0].pixels.shape == naive(picture.path).shape, (
+            f"{picture.name}: {crops}"
+        )
     race = Race(rounds, lambda: [crop_one(p, config) for p in pictures], lambda: [naive(p.path) for p in pictures])
     return race, len(pictures)
 

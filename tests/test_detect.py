@@ -116,7 +116,9 @@ def test_overlapping_candidates_stay_only_when_allowed() -> None:
 def test_overlap_is_judged_in_whole_pixels_as_opencv_does(detector: Detector) -> None:
     corner = np.array([[0, 0], [5.9, 0]], np.float32)  # IoU 0.26 as they are, 0.33 from 5.0
     size, points, scores = np.full((2, 2), 10, np.float32), np.zeros((2, 5, 2), np.float32), [0.8, 0.9]
-    (kept,) = detector._best(_Candidates(np.zeros(len(scores), np.intp), np.array(scores, np.float32), corner, size, points))
+    (kept,) = detector._best(
+        _Candidates(np.zeros(len(scores), np.intp), np.array(scores, np.float32), corner, size, points)
+    )
     np.testing.assert_allclose(kept.box_xyxy, [5.9, 0, 15.9, 10])  # never cut itself
 
 

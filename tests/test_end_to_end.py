@@ -130,7 +130,7 @@ def test_a_mistake_costs_the_decibel(
 
 
 def test_the_readmes_picture_is_what_the_program_makes() -> None:
-    """A golden picture, in fp32, which every processor computes alike: geometry, paste, colours and models show in it."""
+    """A golden picture, in fp32, which every processor computes alike: geometry, paste and colours show in it."""
     golden = read_image(ROOT / "docs" / "restored.png").astype(int)
     with Restorer.open(precision="fp32", options=RestoreOptions(scale=8, min_face=12)) as restorer:
         frame = read_image(ROOT / "examples" / "collins_14px.png")

@@ -34,6 +34,7 @@ from fsr.runtime.engines import (
 from fsr.runtime.engines.choice import PROBE
 from fsr.runtime.engines.onnx_runtime import CUDA, OnnxRuntimeNetwork
 from fsr.runtime.errors import EngineUnavailableError, InputError
+from fsr.runtime.pixels import RgbBatch
 
 SIDE, SCALE = 4, 2
 

@@ -12,6 +12,7 @@ from bad_int8 import with_quantised_features
 from tiny_models import FRAMING, tiny_onnx
 
 from fsr.calibration.parity_set import parity_faces
+from fsr.export import parity
 from fsr.export.parity import ParityFaces, figures, gate, measure, paired_loss, restore, student_quantile
 from fsr.runtime.engines import FakeEngine, open_engine
 from fsr.runtime.errors import InputError
@@ -105,6 +106,13 @@ def test_int8_is_held_to_its_loss_against_the_originals(sigma: float, passes: bo
         assert "dB against the originals" in failures[0] and "expected at most 0.10" in failures[0]
 
 
+def test_int8_is_held_to_fp32_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, engine = spoiled(noisy(1.0))
+    measured = measure(engine, given)
+    monkeypatch.setattr(parity, "INT8_PSNR", measured.psnr + 1)
+    assert gate(measured, "int8") == [f"{measured.psnr:.1f} dB to fp32, expected at least {measured.psnr + 1:g}"]
+
+
 def test_one_bad_face_fails_int8_though_the_mean_does_not() -> None:
     """Inverted in part: 2 dB of one face of 40 are .05 dB of the mean."""
 
@@ -127,7 +135,8 @@ def test_a_mean_within_the_limit_is_not_enough_where_the_faces_spread() -> None:
     assert loss is not None and loss.lower < loss.mean < loss.upper
 
 
-def test_a_gain_is_no_failure() -> None:
+def test_a_gain_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "INT8_PSNR", 20.0)
     given = faces(near(faces().reference))
     assert given.high is not None
     assert gate(figures(given.high, given), "int8") == []  # it restores the originals exactly

@@ -14,7 +14,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from fsr.runtime.bundle import FileEntry, Manifest, file_entry, open_bundle, write_manifest
-from fsr.runtime.engines import AUTO, DETECTOR_INT8_ENGINES, choice, choose_engine, int8, open_network
+from fsr.runtime.engines import AUTO, choice, choose_detector, choose_engine, int8, open_network
 from fsr.runtime.engines.choice import INT8_ENGINES
 from fsr.runtime.engines.int8 import INT8_PROBE, LARGEST, SUM, int8_is_exact, why_not_int8
 from fsr.runtime.errors import BundleError, EngineUnavailableError
@@ -149,14 +149,30 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 CASES = [
     # engines here, those that saturate, --engine, --precision, offered -> taken, and a part of why
-    (("onnxruntime", "openvino"), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "exact and fast here"),
-    (("onnxruntime",), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "exact and fast here"),
+    (("onnxruntime", "openvino"), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly and faster here"),
+    (("onnxruntime",), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly and faster here"),
     (("onnxruntime", "openvino"), (), AUTO, AUTO, ("fp32",), ("onnxruntime", "fp32"), "there is no int8 in the bundle"),
     (("onnxruntime", "openvino"), (), AUTO, "fp32", BOTH, ("onnxruntime", "fp32"), "asked for"),
     (("onnxruntime", "openvino"), (), AUTO, "int8", BOTH, ("onnxruntime", "int8"), "asked for"),
-    (("onnxruntime", "openvino"), (), "openvino", AUTO, BOTH, ("openvino", "int8"), "exact and fast here"),
+    (
+        ("onnxruntime", "openvino"),
+        (),
+        "openvino",
+        AUTO,
+        BOTH,
+        ("openvino", "int8"),
+        "computed correctly and faster here",
+    ),
     (("onnxruntime", "openvino"), (), AUTO, "fp16", ("fp16",), ("onnxruntime", "fp16"), "a CPU computes it in float32"),
-    (("onnxruntime", "openvino"), ("onnxruntime",), AUTO, AUTO, BOTH, ("openvino", "int8"), "exact and fast here"),
+    (
+        ("onnxruntime", "openvino"),
+        ("onnxruntime",),
+        AUTO,
+        AUTO,
+        BOTH,
+        ("openvino", "int8"),
+        "computed correctly and faster here",
+    ),
     (("onnxruntime",), ("onnxruntime",), AUTO, AUTO, BOTH, ("onnxruntime", "fp32"), "int8 saturates"),
     (("openvino",), ("openvino",), "openvino", AUTO, BOTH, ("openvino", "fp32"), "int8 saturates"),
     (("onnxruntime", "onnxruntime-cuda"), (), AUTO, AUTO, BOTH, ("onnxruntime-cuda", "fp32"), "int8 is for CPUs"),
@@ -182,21 +198,20 @@ def test_auto_takes_int8_where_it_is_right_and_says_why(
 
 def test_the_detector_is_in_int8_where_that_gains(here: Callable[..., None]) -> None:
     here("onnxruntime", "openvino")
-    taken = [choose_engine(name, AUTO, BOTH, DETECTOR_INT8_ENGINES) for name in (AUTO, "onnxruntime", "openvino")]
-    assert [(c.engine, c.precision) for c in taken] == [
-        ("openvino", "int8"),
-        ("onnxruntime", "fp32"),
-        ("openvino", "int8"),
+    cases = [
+        ((AUTO, AUTO), ("onnxruntime", "fp32")),
+        (("onnxruntime", AUTO), ("onnxruntime", "fp32")),
+        (("onnxruntime", "int8"), ("onnxruntime", "fp32")),
+        (("openvino", AUTO), ("openvino", "int8")),
+        (("openvino", "int8"), ("openvino", "int8")),
+        (("openvino", "fp32"), ("openvino", "fp32")),
+        ((AUTO, "fp16"), ("onnxruntime", "fp32")),
     ]
-    assert taken[1].why_precision == "int8 is no faster with onnxruntime"
-    here("onnxruntime")
-    assert choose_engine(AUTO, AUTO, BOTH, DETECTOR_INT8_ENGINES).engine == "onnxruntime"
-
-
-def test_what_would_be_faster_and_is_not_here_is_said(here: Callable[..., None]) -> None:
-    here("onnxruntime")
-    chosen = choose_engine(AUTO, AUTO, BOTH, DETECTOR_INT8_ENGINES)
-    assert (chosen.precision, chosen.why_precision) == ("fp32", "not openvino: openvino cannot be imported")
+    for asked, taken in cases:
+        detector = choose_detector(*asked, BOTH)
+        assert (detector.engine, detector.precision) == taken
+    assert choose_detector(AUTO, AUTO, BOTH).why_precision == "int8 is no faster with onnxruntime"
+    assert choose_detector("openvino", "int8", ("fp32",)).precision == "fp32"
 
 
 def test_int8_that_was_asked_for_and_is_wrong_is_refused(here: Callable[..., None]) -> None:
@@ -237,9 +252,15 @@ FACES = ("edge-S-16x8", "edge-S-32x4")
     [
         (
             (*FACES, "detector"),
-            ["int8 (exact and fast here), detector: onnxruntime, fp32 (int8 is no faster"],
+            ["int8 (computed correctly and faster here), detector: onnxruntime, fp32 (int8 is no faster"],
         ),
-        (FACES, ["int8 (exact and fast here), detector: onnxruntime, fp32 (there is no int8 in the bundle), tier S"]),
+        (
+            FACES,
+            [
+                "int8 (computed correctly and faster here), detector: onnxruntime, fp32 (there is no int8 in the "
+                "bundle), tier S"
+            ],
+        ),
         (FACES[:1], ["onnxruntime on the cpu", "fp32 (there is no int8 in the bundle), tier S"]),
     ],
     ids=["all", "faces", "one model"],

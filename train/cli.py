@@ -133,7 +133,7 @@ def use_threads(threads: int | None) -> None:
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
 @click.option("--batch", default=32, show_default=True, help="Faces a step.")
-@click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, with --qat 1e-4]")
+@click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, with --qat 3e-4]")
 @click.option(
     "--native-span",
     default=1.0,
@@ -201,8 +201,8 @@ def edge(
     \b
     fsr-train edge -p faces.safetensors --tier L --minutes 60 -o runs/edge-L
     fsr-train edge -p faces.safetensors --tier M --minutes 60 --teacher runs/edge-XL/model.safetensors -o runs/edge-M
-    fsr-train edge -p faces.safetensors --tier L --minutes 60 --teacher runs/teacher/model.safetensors
-      --distill output,features -o runs/edge-L
+    fsr-train edge -p faces.safetensors --tier L --input-size 16 --scale 8 --minutes 60
+      --teacher runs/teacher/model.safetensors --distill output,features -o runs/edge-L
     """
     from .distill import Decay
     from .loop import LoopConfig
@@ -212,7 +212,7 @@ def edge(
     from .tutors import Distillation, parts_named
 
     use_threads(threads)
-    rate = lr if lr is not None else 1e-4 if qat else 2e-3
+    rate = lr if lr is not None else 3e-4 if qat else 2e-3
     loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed)
     network = EdgeConfig(tier, input_size, scale, positions)
     distillation = None

@@ -3,7 +3,9 @@
 Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
 Values are rounded where and as export's `qdq` does it in the layout that ONNX Runtime runs: weights to 127 steps either
 way, a scale a channel; what a layer reads and what the tail makes to steps of one scale a tensor, of which 255 reach
-above 0 where nothing is negative. What remains is float sums rounded to the other of two near steps. Gradients pass the rounding unchanged and stop at what is clipped.
+above 0 where nothing is negative. Gradients pass the rounding unchanged
+and stop at what is clipped. What still differs: a sum near the middle of two steps may be rounded to the other one,
+for here it is added up in float.
 """
 
 from __future__ import annotations

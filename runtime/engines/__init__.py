@@ -1,6 +1,6 @@
 """Inference engines, opened by name; importing this imports none of them."""
 
-from .choice import AUTO, DETECTOR_INT8_ENGINES, Choice, choose_engine
+from .choice import AUTO, Choice, choose_detector, choose_engine
 from .engine import Engine
 from .fake import FakeEngine
 from .network import Network, NetworkOpener
@@ -9,7 +9,6 @@ from .upscaler import Upscaler
 
 __all__ = [
     "AUTO",
-    "DETECTOR_INT8_ENGINES",
     "OPENERS",
     "Choice",
     "Engine",
@@ -17,6 +16,7 @@ __all__ = [
     "Network",
     "NetworkOpener",
     "Upscaler",
+    "choose_detector",
     "choose_engine",
     "open_engine",
     "open_network",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -12,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..errors import EngineUnavailableError
+from ..machine import cores
 from ..pixels import RgbBatch
 from .network import check_batch, check_input_shape, model_name
 
@@ -79,7 +79,7 @@ def _kept_core(openvino: ModuleType) -> Any:
 
 
 def _settings() -> dict[str, Any]:
-    streams = min(os.cpu_count() or 1, MAX_STREAMS)
+    streams = min(cores(), MAX_STREAMS)  # more than may run stall each other
     return {
         # One thread a call, and as many calls at once as streams: with a single stream calls wait for each other.
         "NUM_STREAMS": streams,

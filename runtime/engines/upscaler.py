@@ -11,9 +11,8 @@ from ..errors import EngineUnavailableError
 from ..pixels import RgbBatch
 from .network import Network, check_batch
 
-
 PIECE_PIXELS = 16 * 128**2
-"""That a CPU makes at once: beyond it nothing is faster, and the activations of many faces at 256 px leave its cache."""
+"""That a CPU makes at once: more is no faster, and the activations of many faces at 256 px leave its cache."""
 
 
 class Upscaler:
