@@ -11,14 +11,14 @@ from rich.console import Console
 from ..calibration.parity_set import parity_faces
 from ..runtime.bundle import check_file, open_bundle
 from ..runtime.engines import open_engine
-from ..runtime.errors import OutputError, ParityError
-from ..runtime.files import require_writable, write_bytes
+from ..runtime.errors import ParityError
+from ..runtime.files import write_bytes
 from ..runtime.runs.progress import progress
 from .extend_bundle import Reduced, add_precision, add_to_card, chosen_models, copied
 from .half import to_half
 from .parity import ParityFaces, gate, measure, restore
 from .parity_faces import stored_faces
-from .quantize_bundle import model_framing, read_model
+from .quantize_bundle import model_framing, read_model, require_onnx_output
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ def half_file(request: HalfRequest) -> float:
         InputError: it is missing or unfit. ParityError: it is too far from float32.
         OutputError: the output exists or cannot be written.
     """
-    if request.output.exists():
-        raise OutputError(f"{request.output}: exists already; choose another --output or remove it")
-    require_writable(request.output.parent)
+    require_onnx_output(request.output)
     data, name = read_model(request.model), str(request.model)
     halved = to_half(data, name)
     framing = model_framing(data, name)

@@ -3,9 +3,10 @@
 One file runs fast everywhere. Weights are int8 constants with a scale a channel; activations have one scale, a zero
 point of 0, and one Q/DQ pair that all readers share. Behind a ReLU the zero point is left out: by ONNX's rule the
 values are then uint8 from 0, so that ONNX Runtime absorbs the ReLU and runs one int8 kernel a layer, while TensorRT
-from 10 on reads the same nodes as int8 around 0. Both have the same scale, so the same steps; only what lies beyond the
-threshold differs: TensorRT clips it at 127 steps, ONNX Runtime at 255. Written out as int8 zeros, which TensorRT 8.6
-needs, ONNX Runtime finds no int8 kernel behind the ReLU and computes every layer in float.
+reads the same nodes as int8 around 0 (TensorRT-RTX 1.7 builds the same engine from both; 10 by its parser's source,
+not run). Both have the same scale, so the same steps; only what lies beyond the threshold differs: TensorRT clips it at
+127 steps, ONNX Runtime at 255. Written out as int8 zeros, which TensorRT 8.6 needs, ONNX Runtime finds no int8 kernel
+behind the ReLU and computes every layer in float.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ def quantize_file(request: QuantizeRequest) -> tuple[Attempt, ParityFigures]:
     """
     if request.models or request.faces:
         raise UsageError("--model and --faces go with a bundle; got one ONNX file")
-    if request.output.exists():
-        raise OutputError(f"{request.output}: exists already; choose another --output or remove it")
-    require_writable(request.output.parent)
+    require_onnx_output(request.output)
     data, name = read_model(request.model), str(request.model)
     calibration = open_set(request.calibration)
     framing = model_framing(data, name)
@@ -75,6 +73,15 @@ def quantize_file(request: QuantizeRequest) -> tuple[Attempt, ParityFigures]:
     write_bytes(request.output, attempt.model)
     with open_engine("onnxruntime", attempt.model, "int8") as engine:
         return attempt, measure(engine, judged)
+
+
+def require_onnx_output(path: Path) -> None:
+    """Refuse a path that is no ONNX file's, is there already, or cannot be written."""
+    if path.suffix != ".onnx":
+        raise UsageError(f"--output: got {path}, expected an .onnx file; a folder is made from a bundle")
+    if path.exists():
+        raise OutputError(f"{path}: exists already; choose another --output or remove it")
+    require_writable(path.parent)
 
 
 def read_model(path: Path) -> bytes:

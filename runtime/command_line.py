@@ -23,7 +23,10 @@ def error_sentences() -> Iterator[None]:
 
 
 class Commands(click.Group):
-    """A group of commands whose errors are one sentence."""
+    """A group of commands whose errors are one sentence; its help text lists them, in the order they are used in."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: click's own list would say it again, by the alphabet and cut short."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with error_sentences():

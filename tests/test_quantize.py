@@ -121,9 +121,11 @@ def test_options_that_do_not_fit(tiny_bundle: Path, calibration: Path, tmp_path:
     assert_one_line(run(tiny_bundle, calibration, out, "--model", "edge-XL"), "got model 'edge-XL'")
     assert_one_line(run(tiny_bundle, calibration, out, "--method", "median"), "--method: got 'median'")
     assert_one_line(run(tmp_path / "model.onnx", calibration, out, "--model", "x"), "go with a bundle")
-    assert_one_line(run(tmp_path / "model.onnx", calibration, out, "--float-layer", "x"), "--float-layer: got 'x'")
+    file = tmp_path / "out.onnx"
+    assert_one_line(run(tmp_path / "model.onnx", calibration, file, "--float-layer", "x"), "--float-layer: got 'x'")
+    assert_one_line(run(tmp_path / "model.onnx", calibration, out), "expected an .onnx file")
     assert_one_line(run(tmp_path / "none.onnx", calibration, out), "nothing there")
-    assert not out.exists()
+    assert not out.exists() and not file.exists()
 
 
 def test_pictures_of_another_size() -> None:
