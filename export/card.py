@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runtime.bundle import Manifest, ModelEntry, ParitySet
+from ..runtime.bundle import CARD, Manifest, ModelEntry, ParitySet
 from ..runtime.files import write_text
 from ..runtime.geometry import resize
 from ..runtime.media.images import read_image, write_image
@@ -16,7 +16,6 @@ from ..runtime.tiles import untile
 from ..train.loop import LOG_FILE, read_log
 from ..train.pictures import save_training_curve, sheet
 
-CARD = "CARD.md"
 SHEET_FACES = (0, 1, 4, 5)
 """Of the parity faces: two of each portrait."""
 

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..runtime.bundle import Bundle, Manifest, ModelEntry, ParityEntry, file_entry, write_manifest
+from ..runtime.bundle import CARD, Bundle, Manifest, ModelEntry, ParityEntry, file_entry, write_manifest
 from ..runtime.errors import UsageError
 from ..runtime.files import new_folder, write_bytes, write_text
-from .card import CARD
 from .parity import GATE_RULES
 
 DETECTOR = "detector"

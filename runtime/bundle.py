@@ -19,6 +19,8 @@ from .geometry import framing
 from .strict_json import from_json
 
 MANIFEST = "manifest.json"
+CARD = "CARD.md"
+"""For people."""
 VERSION = 1
 """Raised when a field changes its meaning; an older program refuses a newer manifest."""
 

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import click
 
 from .errors import FsrError
 
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("torch", "safetensors", "matplotlib", "skimage"), "train"),
+        **dict.fromkeys(("onnx", "onnxscript", "onnxsim"), "export"),
+    }
+)
+"""By module: the extra that brings it."""
+
+MISSING_PART = 2
+"""Exit code."""
+
 
 @contextmanager
 def error_sentences() -> Iterator[None]:
-    """End the program with the sentence and exit code of an `FsrError` raised inside."""
+    """End the program with the sentence and exit code of an `FsrError` raised inside, or of a missing extra."""
     try:
         yield
     except FsrError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        click.echo(f'error: this needs {module}; install it with: pip install "fsr-edge[{EXTRAS[module]}]"', err=True)
+        sys.exit(MISSING_PART)
 
 
 class Commands(click.Group):

@@ -12,13 +12,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from fsr.calibration.cli import main as fsr_calibrate
 from fsr.export.cli import main as fsr_export
 from fsr.runtime import errors
 from fsr.runtime.cli import main as fsr_run
 from fsr.runtime.command_line import Command, Commands, error_sentences
 from fsr.train.cli import main as fsr_train
 
-PROGRAMS = {"fsr-run": fsr_run, "fsr-train": fsr_train, "fsr-export": fsr_export}
+PROGRAMS = {"fsr-run": fsr_run, "fsr-train": fsr_train, "fsr-export": fsr_export, "fsr-calibrate": fsr_calibrate}
 NOT_FOR_HELP = {"torch", "onnx", "onnxruntime", "cv2", "PIL", "matplotlib", "skimage", "tensorrt"}
 
 Maker = Callable[[BaseException | None], click.Command]
@@ -53,6 +54,22 @@ def group(error: BaseException | None) -> click.Command:
 
 
 SHAPES = pytest.mark.parametrize(("make", "arguments"), [(program, []), (group, ["work"])], ids=["command", "group"])
+
+
+@SHAPES
+@pytest.mark.parametrize(("module", "extra"), [("torch", "train"), ("torch.nn", "train"), ("onnx", "export")])
+def test_a_missing_extra_is_one_sentence_and_exit_code_2(
+    make: Maker, arguments: list[str], module: str, extra: str
+) -> None:
+    done = CliRunner().invoke(make(ModuleNotFoundError("gone", name=module)), arguments)
+    assert done.exit_code == 2
+    needed = module.partition(".")[0]
+    assert done.stderr == f'error: this needs {needed}; install it with: pip install "fsr-edge[{extra}]"\n'
+
+
+def test_a_missing_module_of_no_extra_is_ours_to_mend() -> None:
+    done = CliRunner().invoke(program(ModuleNotFoundError("gone", name="fsr.runtime.lost")))
+    assert isinstance(done.exception, ModuleNotFoundError)
 
 
 @SHAPES
