@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from ..calibration.calibration_set import read_description
+from ..calibration.crops import outside_share
 from ..runtime.bundle import Bundle, ModelEntry, check_file
 from ..runtime.detect import Detector
 from ..runtime.engines import Engine
 from ..runtime.errors import BundleError, FsrError, InputError
-from ..runtime.geometry import Transform, crop_from_landmarks, framing, invert, native_size, transform_points, warp
+from ..runtime.geometry import crop_from_landmarks, framing, native_size, warp
 from ..runtime.machine import cores
 from ..runtime.media.images import find_images, read_image
 from ..runtime.pixels import RgbBatch, RgbImage
@@ -198,14 +199,6 @@ def crop_largest(image: RgbImage, search: FaceSearch, kinds: Sequence[Kind]) -> 
             continue
         crops[name, size] = warp(image, crop_from_image, (size, size))
     return crops or reason
-
-
-def outside_share(crop_from_image: Transform, size: int, image: RgbImage) -> float:
-    """Share of a crop that lies outside its picture, on a 16x16 grid of points."""
-    ticks = (np.arange(16) + 0.5) / 16 * size - 0.5
-    points = transform_points(invert(crop_from_image), np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2))
-    inside = (points > -0.5).all(1) & (points < np.array(image.shape[1::-1]) - 0.5).all(1)
-    return float(1 - inside.mean())
 
 
 def calibration_hashes(bundle: Bundle) -> frozenset[str] | None:
