@@ -8,7 +8,7 @@ half the free weights, and every step learns from each face and from its mirror 
 
 from __future__ import annotations
 
-import copy
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -72,17 +72,8 @@ def unmirrored(network: EdgeNet) -> EdgeNet:
     if not parametrize.is_parametrized(network.head):
         return network
     plain = EdgeNet(network.config)
-    plain.load_state_dict({name: copy.deepcopy(value) for name, value in _weights(network).items()})
+    plain.load_state_dict({name: attrgetter(name)(network) for name in plain.state_dict()})
     return plain
-
-
-def _weights(network: EdgeNet) -> dict[str, Tensor]:
-    weights = {} if network.positions is None else {"positions": network.positions}
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            assert layer.bias is not None
-            weights |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
-    return {name: value.detach() for name, value in weights.items()}
 
 
 def is_mirrored(network: EdgeNet, tolerance: float = 1e-4) -> bool:
