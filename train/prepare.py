@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -36,6 +35,7 @@ from ..runtime.geometry import (
     scaling,
     warp,
 )
+from ..runtime.machine import cores
 from ..runtime.media.images import read_image
 from ..runtime.pixels import RgbImage
 from .face_prior import face_prior, no_prior
@@ -204,7 +204,7 @@ def find_pictures(config: PrepareConfig) -> list[Picture]:
 def crop_all(pictures: Sequence[Picture], config: PrepareConfig) -> Iterator[list[Crop] | str]:
     """Crops of every picture in order, or the reason why there are none."""
     work = partial(crop_one, config=config)
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or cores()
     if workers == 1:
         yield from map(work, pictures)
         return
