@@ -113,8 +113,13 @@ class Graph:
         """Take out DepthToSpace with blocks of 1, which TensorRT and ONNX Runtime would copy for."""
         for node in self.nodes("DepthToSpace"):
             if helper.get_node_attr_value(node, "blocksize") == 1 and node.output[0] not in self.outputs:
-                self.reroute(self.users(node.output[0]), node.output[0], node.input[0])
-                self._graph.node.remove(node)
+                self.skip([node])
+
+    def skip(self, nodes: Sequence[NodeProto]) -> None:
+        """Take nodes out: whoever read what they made reads what they read first."""
+        for node in nodes:
+            self.reroute(self.users(node.output[0]), node.output[0], node.input[0])
+            self._graph.node.remove(node)
 
     def finish(self) -> ModelProto:
         """The model without constants that nothing reads, checked; shapes recorded of what was there are dropped."""

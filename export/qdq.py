@@ -21,6 +21,7 @@ from onnx import ModelProto, NodeProto, helper
 from ..calibration.int8 import weight_scales
 from ..calibration.ranges import LEVELS
 from .graph import Graph
+from .picture_path import is_exact, picture_path
 
 MOVES = frozenset({"DepthToSpace", "MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators that move or pick values without computing new ones: what goes in and out has one scale."""
@@ -35,18 +36,33 @@ class Range:
     """Whether negative values occur."""
 
 
+GREY_LEVELS = Range(LEVELS, signed=True)
+"""Of a tensor that holds a picture less 128: a step is a level, and -128 is one too."""
+
+
 def quantisable(graph: Graph) -> list[NodeProto]:
     """Convolutions that may run in int8: with weights of their own, and not of the picture added to something.
 
-    Those are the way around the network, which 7 bits would spoil, and a first layer with a value a place added to it.
+    That would be a first layer with a value a place added to it, which 7 bits would spoil. The way around the network
+    may where nothing is lost but parts of a grey level; see `picture_path`.
     """
     return [
         node
         for node in graph.nodes("Conv")
         if node.input[1] in graph.constants
         and len(graph.users(node.input[1])) == 1
-        and (_sees_features(graph, node.input[0]) or all(u.op_type != "Add" for u in graph.users(node.output[0])))
+        and (
+            _sees_features(graph, node.input[0])
+            or all(u.op_type != "Add" for u in graph.users(node.output[0]))
+            or node in grey_convolutions(graph)
+        )
     ]
+
+
+def grey_convolutions(graph: Graph) -> list[NodeProto]:
+    """The way around the network, where int8 holds its weights exactly."""
+    path = picture_path(graph)
+    return [path.skip] if path and is_exact(graph.constants[path.skip.input[1]]) else []
 
 
 def _sees_features(graph: Graph, tensor: str) -> bool:
@@ -66,8 +82,8 @@ def layer_name(conv: NodeProto) -> str:
 def quantised_tensors(graph: Graph, convs: Collection[NodeProto]) -> dict[str, str]:
     """Activations that get a Q/DQ pair, each with the tensor whose range it has.
 
-    What a convolution reads and what it or its ReLU makes; and where values are only moved between two of them, all
-    that lies on the way, so that they stay in int8.
+    What a convolution reads and what it or its ReLU makes; and where values are only moved between two of them, or
+    from the last to the result, all that lies on the way, so that they stay in int8.
     """
     made = [result for conv in convs if (result := behind_relu(graph, conv)) not in graph.outputs]
     tensors = dict.fromkeys(made)
@@ -76,7 +92,16 @@ def quantised_tensors(graph: Graph, convs: Collection[NodeProto]) -> dict[str, s
         while path[-1] not in made and (maker := graph.maker(path[-1])) is not None and maker.op_type in MOVES:
             path.append(maker.input[0])
         tensors |= dict.fromkeys(path, path[-1]) if path[-1] in made else {path[0]: path[0]}
+    result = picture_path(graph)
+    if result and any(behind_relu(graph, conv) in result.added.input for conv in convs):
+        tensors |= dict.fromkeys(result.moved, result.moved[0])
     return {tensor: source or tensor for tensor, source in tensors.items()}
+
+
+def grey_ranges(graph: Graph) -> dict[str, Range]:
+    """Of the tensors whose range is known: a picture's."""
+    path = picture_path(graph)
+    return dict.fromkeys([path.skip.input[0], path.skip.output[0], path.moved[0]], GREY_LEVELS) if path else {}
 
 
 def behind_relu(graph: Graph, conv: NodeProto) -> str:
@@ -96,8 +121,12 @@ def insert_qdq(
     graph = Graph.copy(model)
     graph.skip_no_ops()
     convs = [conv for conv in quantisable(graph) if layer_name(conv) in layers]
+    ranges = {**ranges, **grey_ranges(graph)}
     sources = quantised_tensors(graph, convs)
     made = {behind_relu(graph, conv) for conv in convs}
+    if (path := picture_path(graph)) and path.moved[0] in sources:
+        made.add(path.moved[0])
+        graph.skip(path.to_uint8)
     for conv in convs:
         _quantise_weights(graph, conv, ranges[sources[conv.input[0]]].threshold / LEVELS, tensorrt_8)
     for tensor, source in sources.items():

@@ -14,7 +14,7 @@ from ..runtime.errors import InputError, UsageError
 from ..runtime.pixels import RgbBatch
 from .graph import Graph, read_float_model
 from .placement import require_placement
-from .qdq import Range, insert_qdq, layer_name, quantisable, quantised_tensors
+from .qdq import Range, grey_ranges, insert_qdq, layer_name, quantisable, quantised_tensors
 
 BATCH, PIXELS = 16, 2**18
 """Most pictures, and most pixels of pictures, that are run at once: every layer's values are kept for each."""
@@ -62,7 +62,8 @@ class Calibrated:
         if not (convs := quantisable(graph)):
             raise InputError(f"{name}: got a model without a convolution that int8 could run")
         # Which layer reads int8 is not known yet, so what is on the way between layers is measured too.
-        tensors = sorted({*(conv.input[0] for conv in convs), *quantised_tensors(graph, convs).values()})
+        read, made = (conv.input[0] for conv in convs), quantised_tensors(graph, convs).values()
+        tensors = sorted({*read, *made} - set(grey_ranges(graph)))
         ranges = {
             tensor: Range(threshold(histogram, method), histogram.signed)
             for tensor, histogram in histograms(graph.model, batch, tensors, name).items()

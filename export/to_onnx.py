@@ -20,8 +20,9 @@ from ..runtime.engines import open_engine
 from ..runtime.errors import CheckpointError, ParityError
 from ..runtime.pixels import RgbBatch
 from ..train.checkpoint import Checkpoint
-from ..train.networks.edge import SHUFFLE, EdgeNet, shuffle, unshuffle
+from ..train.networks.edge import SHUFFLE, EdgeNet, shuffle
 from ..train.restore import restore
+from .picture_path import MIDDLE
 
 OPSET = 17
 """The newest that TensorRT 8.6 reads."""
@@ -36,8 +37,9 @@ class Deployed(nn.Module):
     """uint8 (N, h, h, 3) RGB -> uint8 (N, H, H, 3): everything around the network, inside the graph.
 
     The casts come first and last, and Round and Clip before the last: TensorRT takes uint8 only as a network's
-    input and output, and its cast to uint8 truncates. The bilinear skip is a convolution on the grid of the tail,
-    added ahead of the PixelShuffle: ONNX Runtime's Resize took a third of a small network's time.
+    input and output, and its cast to uint8 truncates. The bilinear skip is a convolution on the grid of the tail:
+    ONNX Runtime's Resize took a third of a small network's time. Pixels are brought into blocks and out of them in rows
+    whose colours stay together, which engines copy as they are; PixelShuffle took twice as long.
     """
 
     replicated: Tensor
@@ -45,10 +47,11 @@ class Deployed(nn.Module):
     def __init__(self, network: EdgeNet) -> None:
         super().__init__()
         self.network = network
-        self.tail = copy.deepcopy(network.tail)
-        with torch.no_grad():  # grey levels come out of it
-            for parameter in self.tail.parameters():
-                parameter *= 255
+        self.head, self.tail = copy.deepcopy(network.head), copy.deepcopy(network.tail)
+        with torch.no_grad():
+            self.head.weight.copy_(colours_last(self.head.weight, dim=1))
+            for parameter in self.tail.parameters():  # grey levels come out of it
+                parameter.copy_(255 * colours_last(parameter))
         self.skip_unshuffle = SHUFFLE // network.config.scale
         self.skip = bilinear_convolution(network.config.scale)
         size, margin = network.config.input_size, self.skip_unshuffle
@@ -56,21 +59,39 @@ class Deployed(nn.Module):
         self.register_buffer("replicated", torch.arange(-margin, size + margin).clamp(0, size - 1))
 
     def forward(self, low: Tensor) -> Tensor:
-        pixels_nhwc = low.to(torch.float32)
-        pixels = pixels_nhwc.permute(0, 3, 1, 2)
-        _, features = self.network.with_features(pixels * (1 / 255))
-        blocks = self.tail(shuffle(features[-1], self.network.fold))
-        surrounded = pixels_nhwc.index_select(1, self.replicated).index_select(2, self.replicated)
-        blocks = blocks + self.skip(unshuffle(surrounded.permute(0, 3, 1, 2), self.skip_unshuffle))
-        restored = F.pixel_shuffle(blocks, SHUFFLE)
-        return restored.clamp(0, 255).round().permute(0, 2, 3, 1).to(torch.uint8)
+        levels = low.to(torch.float32)
+        features = self.network.through_body(self.head(to_blocks(levels * (1 / 255), self.network.unshuffle)))
+        residual = self.tail(shuffle(features[-1], self.network.fold))
+        centred = (levels - MIDDLE).index_select(1, self.replicated).index_select(2, self.replicated)
+        restored = from_blocks(residual + self.skip(to_blocks(centred, self.skip_unshuffle))) + MIDDLE
+        return restored.clamp(0, 255).round().to(torch.uint8)
+
+
+def to_blocks(pixels: Tensor, side: int) -> Tensor:
+    """(N, side g, side g, 3) -> (N, 3 side side, g, g): of every pixel of a block its colours."""
+    _, height, width, colours = pixels.shape
+    rows = pixels.reshape(-1, height // side, side, width // side, side * colours).permute(0, 1, 3, 2, 4)
+    return rows.reshape(-1, height // side, width // side, side**2 * colours).permute(0, 3, 1, 2)
+
+
+def from_blocks(blocks: Tensor) -> Tensor:
+    """(N, 192, g, g) -> (N, 8 g, 8 g, 3): the inverse of `to_blocks` with blocks of 8 x 8."""
+    grid = blocks.shape[-1]
+    rows = blocks.permute(0, 2, 3, 1).reshape(-1, grid, grid, SHUFFLE, 3 * SHUFFLE).permute(0, 1, 3, 2, 4)
+    return rows.reshape(-1, SHUFFLE * grid, SHUFFLE * grid, 3)
+
+
+def colours_last(by_colour: Tensor, dim: int = 0) -> Tensor:
+    """Channels in the order of PixelShuffle, along `dim`, in that of `to_blocks`."""
+    return by_colour.unflatten(dim, (3, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
 def bilinear_convolution(scale: int) -> nn.Conv2d:
     """Bilinear enlargement by `scale`, as a 3x3 convolution between unshuffled pixels.
 
-    RGB unshuffled by u = 8 / scale, (N, 3 u u, g + 2, g + 2), one block more on each side -> (N, 192, g, g), to be
-    shuffled by 8. Its weights are what `interpolate` makes of each single pixel of 3 x 3 blocks.
+    Blocks of u x u pixels as `to_blocks` makes them, u = 8 / scale, (N, 3 u u, g + 2, g + 2), one block more on each
+    side -> (N, 192, g, g), for `from_blocks`. Its weights are what `interpolate` makes of each single pixel of 3 x 3
+    blocks.
     """
     unshuffle = SHUFFLE // scale
     side = 3 * unshuffle
@@ -83,6 +104,7 @@ def bilinear_convolution(scale: int) -> nn.Conv2d:
             own = slice(colour * SHUFFLE**2, (colour + 1) * SHUFFLE**2)
             skip.weight[own] = 0
             skip.weight[own, colour * unshuffle**2 : (colour + 1) * unshuffle**2] = weights
+        skip.weight.copy_(colours_last(colours_last(skip.weight), dim=1))
     return skip
 
 

@@ -22,7 +22,7 @@ from fsr.export.quantize import Calibrated, QuantizeConfig
 from fsr.runtime.errors import InputError, ParityError
 from fsr.runtime.pixels import RgbBatch
 
-HEAD, TAIL = "network.head", "tail"
+HEAD, TAIL = "head", "tail"
 
 
 def low(input_size: int, count: int = 16) -> RgbBatch:
@@ -60,12 +60,14 @@ def test_onnx_runtime_runs_every_layer_in_int8(kept: tuple[str, ...], calibrated
     assert operators["QLinearConv"] == len(calibrated.layers) - len(kept) == 10 - len(kept)
     assert operators["Conv"] + operators["FusedConv"] == len(kept) + 1  # the way around the network
     assert operators["Relu"] == 0
-    assert (operators["QuantizeLinear"], operators["DequantizeLinear"]) == (1, 1)  # once in, once out
+    assert operators["Clip"] == operators["Round"] == 0
 
 
 def test_onnx_runtime_runs_every_layer_of_a_folded_network_in_int8(folded: Calibrated, tmp_path: Path) -> None:
     operators = optimised_operators(folded.quantized(QuantizeConfig()), tmp_path / "o.onnx")
-    assert (operators["QLinearConv"], operators["Conv"] + operators["FusedConv"]) == (10, 1)
+    assert (operators["QLinearConv"], operators["Conv"] + operators["FusedConv"]) == (11, 0)
+    assert operators["QLinearAdd"] == 1
+    assert operators["Clip"] == operators["Round"] == 0
 
 
 def test_the_reason_for_leaving_zero_points_out_still_holds(calibrated: Calibrated, tmp_path: Path) -> None:
@@ -93,8 +95,8 @@ def test_int8_weights_are_those_of_the_float_model(calibrated: Calibrated, model
         assert np.abs(stored * scale.reshape(-1, 1, 1, 1) - original).max() <= 0.5001 * scale.max()
 
 
-def test_the_way_around_the_network_stays_in_float(model: ModelProto) -> None:
-    """The enlarged picture that the network's output is added to is not rounded to 7 bits."""
+def test_a_way_around_the_network_whose_weights_int8_cannot_hold_stays_in_float(model: ModelProto) -> None:
+    """Those that enlarge by 8 are 256ths; rounded to 7 bits they would show as a pattern."""
     graph = Graph(model)
     (skip,) = (conv for conv in graph.nodes("Conv") if graph.maker(conv.input[1]) is None)
     on_the_way, maker = [], graph.maker(skip.input[0])
@@ -103,6 +105,23 @@ def test_the_way_around_the_network_stays_in_float(model: ModelProto) -> None:
         maker = graph.maker(maker.input[0])
     assert "Cast" in on_the_way
     assert "DequantizeLinear" not in on_the_way
+
+
+def test_int8_enlarges_by_4_to_the_nearest_grey_level(folded: Calibrated) -> None:
+    """Every level comes through, at the border too, where the picture is white, black and in between."""
+    silent = ModelProto()
+    silent.CopyFrom(folded.model)
+    for tensor in silent.graph.initializer:
+        if tensor.name in ("tail.weight", "tail.bias"):
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+    faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    faces[0], faces[1], faces[2, ::2] = 0, 255, 128
+    calibrated = Calibrated(silent, folded.ranges)
+    for strict in (False, True):
+        model = calibrated.quantized(QuantizeConfig(tensorrt_8=strict))
+        seen = onnxruntime.InferenceSession(model).run(None, {"low": faces})[0]
+        exact = onnxruntime.InferenceSession(silent.SerializeToString()).run(None, {"low": faces})[0]
+        np.testing.assert_array_equal(seen, exact)
 
 
 def test_values_that_are_only_moved_keep_their_scale(folded: Calibrated) -> None:
@@ -116,11 +135,18 @@ def test_values_that_are_only_moved_keep_their_scale(folded: Calibrated) -> None
 
 def test_a_bias_never_overflows() -> None:
     weights = np.zeros((2, 3, 3, 3), np.float32)
-    weights[1] = 1
+    weights[1] = 0.9
     scales = weight_scales(weights, np.array([5, 5], np.float32), 1e-3)
     assert (5 / (1e-3 * scales) <= MAX_BIAS * 1.0001).all()
-    assert scales[1] == pytest.approx(1 / 127)
+    assert scales[1] == pytest.approx(0.9 / 127)
     assert (to_int8(weights, scales)[1] == 127).all()
+
+
+def test_weights_that_powers_of_two_hold_lose_nothing() -> None:
+    sixty_fourths = np.array([[49, 7, 21, 3]], np.float32)[..., None, None] / 64
+    scales = weight_scales(sixty_fourths, np.zeros(1, np.float32), 1.0)
+    assert scales.tolist() == [1 / 128]
+    assert (to_int8(sixty_fourths, scales) * scales == sixty_fourths).all()
 
 
 @pytest.mark.parametrize("tensorrt_8", [False, True])

@@ -80,7 +80,7 @@ def test_a_file(calibration: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_onnx(16, 8))
     result = run(tmp_path / "model.onnx", calibration, tmp_path / "int8.onnx")
     assert result.exit_code == 0, result.output
-    said = r".*int8.onnx: \d+\.\d dB to fp32, .+ dB lost, at most .+ on 64 of parity set; in float: network.head"
+    said = r".*int8.onnx: \d+\.\d dB to fp32, .+ dB lost, at most .+ on 64 of parity set; in float: head"
     assert re.match(said, result.output), result.output
     assert (tmp_path / "int8.onnx").stat().st_size < 0.8 * (tmp_path / "model.onnx").stat().st_size
     assert_one_line(run(tmp_path / "model.onnx", calibration, tmp_path / "int8.onnx"), "int8.onnx: exists already")
@@ -145,7 +145,7 @@ def calibrated(faces: np.ndarray) -> Calibrated:
 
 def test_the_layer_that_sees_the_picture_stays_in_float_where_it_costs_little(calibrated: Calibrated) -> None:
     assert CHEAP == 0.03
-    assert cheap_input(calibrated) == ["network.head"]  # 864 of 65,088 weights
+    assert cheap_input(calibrated) == ["head"]  # 864 of 65,088 weights
 
 
 def test_the_worst_layers_go_back_to_float_until_the_gate_passes(calibrated: Calibrated) -> None:

@@ -20,7 +20,9 @@ from fsr.export.to_onnx import (
     bilinear_convolution,
     check_graph,
     compare,
+    from_blocks,
     require_parity,
+    to_blocks,
     to_onnx,
 )
 from fsr.runtime.engines import open_engine
@@ -58,11 +60,18 @@ def test_takes_and_returns_uint8_nhwc_of_any_batch(input_size: int, scale: int) 
 @pytest.mark.parametrize("scale", [4, 8])
 def test_the_skip_is_bilinear_enlargement_up_to_the_border(scale: int) -> None:
     unshuffle = SHUFFLE // scale
-    low = torch.rand(2, 3, 8 * unshuffle, 12 * unshuffle, generator=torch.Generator().manual_seed(scale))
-    around = F.pad(low, [unshuffle] * 4, mode="replicate")
+    low = torch.rand(2, 3, 8 * unshuffle, 8 * unshuffle, generator=torch.Generator().manual_seed(scale))
+    around = F.pad(low, [unshuffle] * 4, mode="replicate").permute(0, 2, 3, 1)
     with torch.no_grad():
-        enlarged = F.pixel_shuffle(bilinear_convolution(scale)(F.pixel_unshuffle(around, unshuffle)), SHUFFLE)
+        enlarged = from_blocks(bilinear_convolution(scale)(to_blocks(around, unshuffle))).permute(0, 3, 1, 2)
     torch.testing.assert_close(enlarged, F.interpolate(low, scale_factor=float(scale), mode="bilinear"))
+
+
+def test_blocks_hold_the_pixels_and_give_them_back() -> None:
+    pixels = torch.arange(2 * 16 * 16 * 3.0).reshape(2, 16, 16, 3)
+    blocks = to_blocks(pixels, SHUFFLE)
+    assert blocks[1, 3 * (8 * 2 + 5) + 1, 0, 1] == pixels[1, 2, 8 + 5, 1]
+    torch.testing.assert_close(from_blocks(blocks), pixels)
 
 
 @each_shape

@@ -142,6 +142,14 @@ def use_threads(threads: int | None) -> None:
     "as tables are made; 1.5: what a camera sees.",
 )
 @click.option(
+    "--degradation",
+    type=click.Choice(["clean", "robust"]),
+    default="clean",
+    show_default=True,
+    help="How training faces are made small. clean: bicubic, as tables are made; robust: also blurred, noisy, coded as "
+    "JPEG and in other light, as cameras see them.",
+)
+@click.option(
     "--positions",
     is_flag=True,
     help="Learn a value for every place of the aligned face; costs no arithmetic. --init may lack them.",
@@ -191,7 +199,7 @@ def edge(
     resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
     students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
     feature_layers: int, live_teacher: bool, teacher_cache: Path | None, multitask: float, mirror: bool,
-    qat: bool, qat_method: str,
+    qat: bool, qat_method: str, degradation: str,
 ) -> None:  # fmt: skip
     """Train an edge student, from the faces alone or taught by trained networks as well.
 
@@ -225,7 +233,7 @@ def edge(
         )
     recipe = EdgeRecipe(
         packs, network, output, loop, batch, loss, native_span, init, resume, distillation, multitask,
-        Branches() if branches else None, mirror, qat_method if qat else None,
+        Branches() if branches else None, mirror, qat_method if qat else None, degradation,
     )  # fmt: skip
     click.echo(train_edge(recipe))
 

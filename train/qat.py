@@ -3,9 +3,9 @@
 Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference".
 Values are rounded where and as export's `qdq` does it in the layout that ONNX Runtime runs: weights to 127 steps either
 way, a scale a channel; what a layer reads and what the tail makes to steps of one scale a tensor, of which 255 reach
-above 0 where nothing is negative. Gradients pass the rounding unchanged
-and stop at what is clipped. What still differs: a sum near the middle of two steps may be rounded to the other one,
-for here it is added up in float.
+above 0 where nothing is negative. Gradients pass the rounding
+unchanged and stop at what is clipped. What still differs: a sum near the middle of two steps may be rounded to the
+other one, for here it is added up in float.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ RATE = 1e-3
 """Highest learning rate unless another is asked for. Measured on edge S, 16 -> 128, a fourth of one layer's channels
 made 60 times as loud (25.94 dB in float, 24.75 in int8): after 150 steps int8 was at 25.38 dB with 1e-4, 25.48 with
 3e-4, 25.63 with 1e-3, 25.64 with 2e-3. As it is, 100 steps of 1e-4, 3e-4 or 2e-3 moved it by less than .02 dB."""
+
+WHOLE_SCALE = 4
+"""Magnification whose bilinear weights, 64ths up to 49, int8 holds exactly, so that export enlarges the picture in it,
+to whole grey levels. By 8 they are 256ths up to 225."""
 
 
 class Steps(nn.Module):
@@ -94,6 +98,8 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
         student.head = layer("head")
     student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
     student.tail = layer("tail")
+    if student.config.scale == WHOLE_SCALE:
+        student.skip = nn.Sequential(student.skip, Steps(1 / 255, signed=False))
     return student
 
 

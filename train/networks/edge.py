@@ -96,6 +96,7 @@ class EdgeNet(nn.Module):
         self.positions = nn.Parameter(torch.zeros(channels, GRID, GRID)) if config.positions else None
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(layers))
         self.tail = nn.Conv2d(channels // self.fold**2, 3 * SHUFFLE**2, 3, padding=1)
+        self.skip: nn.Module = nn.Upsample(scale_factor=float(config.scale), mode="bilinear")
         self.initialise()
 
     def initialise(self) -> None:
@@ -121,13 +122,18 @@ class EdgeNet(nn.Module):
 
     def run(self, last: Tensor, low: Tensor) -> tuple[Tensor, list[Tensor]]:
         """From what the head says, (N, channels, 16, 16), to the restored face and the features."""
+        features = self.through_body(last)
+        residual = F.pixel_shuffle(self.tail(shuffle(features[-1], self.fold)), SHUFFLE)
+        return residual + self.skip(low), features
+
+    def through_body(self, last: Tensor) -> list[Tensor]:
+        """From what the head says to the features after every layer."""
         last = F.relu(last if self.positions is None else last + self.positions)
         features: list[Tensor] = []
         for layer in self.body:
             last = F.relu(layer(last))
             features.append(last)
-        residual = F.pixel_shuffle(self.tail(shuffle(last, self.fold)), SHUFFLE)
-        return residual + F.interpolate(low, scale_factor=float(self.config.scale), mode="bilinear"), features
+        return features
 
 
 def shuffle(features: Tensor, by: int) -> Tensor:

@@ -20,8 +20,9 @@ from ...calibration.ranges import METHODS
 from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.pixels import RgbBatch
 from ..batches import FaceBatches
+from ..camera import relit
 from ..checkpoint import load_checkpoint
-from ..degrade import shrink_from_native
+from ..degrade import CLEAN, DEGRADATIONS, ROBUST, degrade
 from ..distill import Trainee, prior_head, prior_loss
 from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train, use_bf16
 from ..losses import LOSSES
@@ -67,6 +68,8 @@ class EdgeRecipe:
     """Whether the weights are held symmetric, so that a mirrored face comes out mirrored; see `mirror`."""
     qat: str | None = None
     """How ranges are measured, of `calibration.ranges.METHODS`, to compute in int8 while training; None for float."""
+    degradation: str = CLEAN
+    """Of `degrade.DEGRADATIONS`: how the training faces were seen; robust faces are relit as well."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -75,6 +78,9 @@ class EdgeRecipe:
             raise UsageError(f"--native-span: got {self.native_span}, expected 1 (exact) to 4, such as 1.5")
         if self.loss not in LOSSES:
             raise UsageError(f"--loss: got {self.loss!r}, expected one of {', '.join(LOSSES)}")
+        if self.degradation not in DEGRADATIONS:
+            expected = ", ".join(DEGRADATIONS)
+            raise UsageError(f"--degradation: got {self.degradation!r}, expected one of {expected}")
         if not self.multitask >= 0:
             raise UsageError(f"--multitask: got {self.multitask}, expected a weight of 0 or more")
         if self.mirror and self.branches:
@@ -104,7 +110,9 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     torch.manual_seed(recipe.loop.seed)
     student = start(recipe, packs[0].framing)
     high = np.concatenate([read_split(pack, "train") for pack in packs])
-    low = shrink_from_native(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed)
+    if recipe.degradation == ROBUST:
+        high = relit(high, recipe.loop.seed)
+    low = degrade(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed, recipe.degradation)
     batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
     if batches.batch < recipe.batch:
         console.print(f"a batch is {batches.batch} faces, not {recipe.batch}: there are no more")
@@ -254,6 +262,8 @@ def switches(recipe: EdgeRecipe, faculty: Faculty) -> dict[str, Any]:
         said["branches"] = asdict(recipe.branches)
     if recipe.mirror:
         said["mirror"] = True
+    if recipe.degradation != CLEAN:
+        said["degradation"] = recipe.degradation
     if recipe.qat:
         said["qat"] = {"method": recipe.qat}
     return said
