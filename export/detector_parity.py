@@ -71,6 +71,14 @@ def measure_detector(reference: Detector, other: Detector, frames: Sequence[RgbI
     )
 
 
+def detector_words(figures: DetectorFigures) -> str:
+    """How far from float32, for a card."""
+    return (
+        f"of {figures.faces} faces {figures.missed} missed and {figures.added} added, boxes overlap by "
+        f"{figures.mean_iou:.3f}, points move by {figures.mean_drift:.4f} eye distances"
+    )
+
+
 def gate_detector(figures: DetectorFigures) -> list[str]:
     """Why such a detector must not be deployed; nothing if it may."""
     return list(_reasons(figures))

@@ -115,6 +115,18 @@ class Graph:
             if helper.get_node_attr_value(node, "blocksize") == 1 and node.output[0] not in self.outputs:
                 self.skip([node])
 
+    def cast_first(self) -> None:
+        """Cast the picture before it is transposed: TensorRT transposes no bytes."""
+        for transpose in [node for node in self.users(self.input) if node.op_type == "Transpose"]:
+            users = self.users(transpose.output[0])
+            if [user.op_type for user in users] == ["Cast"]:
+                cast, made = users[0], users[0].output[0]
+                self.reroute([cast], transpose.output[0], self.input)
+                cast.output[0] = transpose.input[0] = transpose.output[0]
+                transpose.output[0] = made
+                self._graph.node.remove(cast)
+                self.insert([cast], self.position(transpose))
+
     def skip(self, nodes: Sequence[NodeProto]) -> None:
         """Take nodes out: whoever read what they made reads what they read first."""
         for node in nodes:

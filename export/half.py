@@ -1,7 +1,8 @@
-"""A float32 model to float16: weights, and everything computed from them; pictures stay uint8 at both ends.
+"""A float32 model to float16: weights, and everything computed from them; what goes in and comes out stays as it is.
 
-The casts that stood between uint8 and float32 now stand between uint8 and float16, so TensorRT from 10 on, which takes
-every precision from the graph, computes all of it in float16.
+Pictures are uint8 at both ends, the detector's heads float32. The casts that stood between uint8 and float32 now stand
+between uint8 and float16, so TensorRT from 10 on, which takes every precision from the graph, computes all of it in
+float16.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ def to_half(model: bytes, name: str = "the model") -> bytes:
         InputError: no float32 model of fsr-export, or one whose weights float16 cannot hold.
     """
     graph = Graph(read_float_model(model, name))
-    if any(output.type.tensor_type.elem_type != TensorProto.UINT8 for output in graph.model.graph.output):
-        raise InputError(f"{name}: got a model that returns no pictures; only super-resolution models have float16")
+    graph.cast_first()
     kept = {
         node.input[index]
         for node in graph.nodes(*FLOAT32_INPUTS)
@@ -39,7 +39,21 @@ def to_half(model: bytes, name: str = "the model") -> bytes:
             tensor.CopyFrom(numpy_helper.from_array(_half(numpy_helper.to_array(tensor), tensor.name), tensor.name))
     for node in graph.nodes():
         _convert_attributes(node, kept)
+    for output in graph.model.graph.output:
+        if output.type.tensor_type.elem_type == TensorProto.FLOAT:
+            _cast_back(graph, output.name)
     return graph.finish().SerializeToString(deterministic=True)
+
+
+def _cast_back(graph: Graph, output: str) -> None:
+    """A float32 output stays one."""
+    maker = graph.maker(output)
+    assert maker is not None
+    half = f"{output}_half"
+    graph.reroute(graph.users(output), output, half)
+    maker.output[:] = [half if name == output else name for name in maker.output]
+    cast = helper.make_node("Cast", [half], [output], f"{output}_cast", to=TensorProto.FLOAT)
+    graph.insert([cast], len(graph.nodes()))
 
 
 def _half(values: NDArray[np.float32], name: str) -> NDArray[np.float16]:

@@ -9,12 +9,15 @@ from pathlib import Path
 from rich.console import Console
 
 from ..calibration.parity_set import parity_faces
-from ..runtime.bundle import check_file, open_bundle
+from ..runtime.bundle import Bundle, check_file, open_bundle
+from ..runtime.detect import Detector
 from ..runtime.engines import open_engine
-from ..runtime.errors import ParityError
+from ..runtime.errors import ParityError, UsageError
 from ..runtime.files import write_bytes
 from ..runtime.runs.progress import progress
-from .extend_bundle import Reduced, add_precision, add_to_card, chosen_models, copied
+from .check import detector_frames
+from .detector_parity import detector_words, gate_detector, measure_detector
+from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_models, copied
 from .half import to_half
 from .parity import ParityFaces, gate, measure, restore
 from .parity_faces import stored_faces
@@ -55,6 +58,16 @@ def half_file(request: HalfRequest) -> float:
     return measured.psnr
 
 
+def half_detector(bundle: Bundle) -> tuple[Reduced, list[str]]:
+    """The detector in float16, held against float32's faces, boxes and points, and what is wrong with it."""
+    data = check_file(bundle.folder, bundle.manifest.detector.files["fp32"])
+    halved = to_half(data, DETECTOR)
+    frames = [frame for some in detector_frames(bundle, None).values() for frame in some]
+    figures = measure_detector(Detector.open(data), Detector.open(halved, precision="fp16"), frames)
+    words = f"{len(halved) / 1e6:.2f} MB of {len(data) / 1e6:.2f}; {detector_words(figures)}"
+    return Reduced(DETECTOR, halved, words), gate_detector(figures)
+
+
 def half_bundle(request: HalfRequest, console: Console) -> tuple[list[Reduced], list[str]]:
     """A new bundle with fp16 beside what was there: what passed, and a sentence for each that did not.
 
@@ -63,11 +76,15 @@ def half_bundle(request: HalfRequest, console: Console) -> tuple[list[Reduced], 
         ParityError: nothing passed; nothing was written. OutputError: the output exists or cannot be written.
     """
     bundle = open_bundle(request.model)
-    models = chosen_models(bundle, request.models, "fp16")
+    names = [name for name in request.models if name != DETECTOR]
+    models = chosen_models(bundle, names, "fp16") if names or not request.models else []
+    with_detector = not request.models or DETECTOR in request.models
+    if with_detector and "fp16" in bundle.manifest.detector.files:
+        raise UsageError(f"{bundle.folder}: the detector has fp16 already; start from a bundle without it")
     passed: list[Reduced] = []
     failed: list[str] = []
     with copied(bundle, request.output) as folder:
-        with progress(console, "models", len(models), "model") as advance:
+        with progress(console, "models", len(models) + with_detector, "model") as advance:
             for model in models:
                 data = check_file(bundle.folder, model.files["fp32"])
                 halved = to_half(data, model.name)
@@ -78,6 +95,13 @@ def half_bundle(request: HalfRequest, console: Console) -> tuple[list[Reduced], 
                 else:
                     words = f"{len(halved) / 1e6:.2f} MB of {len(data) / 1e6:.2f}; {measured.psnr:.1f} dB to fp32"
                     passed.append(Reduced(model.name, halved, words, [measured.entry("fp16")]))
+                advance()
+            if with_detector:
+                reduced, reasons = half_detector(bundle)
+                if reasons:
+                    failed.append(f"{DETECTOR}: {'; '.join(reasons)}")
+                else:
+                    passed.append(reduced)
                 advance()
         if not passed:
             raise ParityError(f"{'; '.join(failed)}; nothing was written")

@@ -120,6 +120,7 @@ def insert_qdq(
     """
     graph = Graph.copy(model)
     graph.skip_no_ops()
+    graph.cast_first()
     convs = [conv for conv in quantisable(graph) if layer_name(conv) in layers]
     ranges = {**ranges, **grey_ranges(graph)}
     sources = quantised_tensors(graph, convs)

@@ -19,7 +19,7 @@ from ..runtime.errors import InputError, OutputError, ParityError, UsageError
 from ..runtime.files import require_writable, write_bytes, write_text
 from ..runtime.pixels import RgbBatch
 from ..runtime.runs.progress import progress
-from .detector_parity import DetectorFigures, gate_detector, measure_detector
+from .detector_parity import DetectorFigures, detector_words, gate_detector, measure_detector
 from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_models, copied
 from .layer_search import Attempt, cheap_input, search
 from .parity import ParityFaces, ParityFigures, gate, measure, restore
@@ -239,11 +239,7 @@ def _detector_job(bundle: Bundle, calibration: CalibrationSet, request: Quantize
     data = check_file(bundle.folder, bundle.manifest.detector.files["fp32"])
     frames = [frame for some in detector_frames(bundle, request.faces).values() for frame in some]
     attempt, measured = quantize_detector(data, calibration.frames(), request.config, frames)
-    figures = (
-        f"{_size(attempt.model, data)}; of {measured.faces} faces {measured.missed} missed and {measured.added} added, "
-        f"boxes overlap by {measured.mean_iou:.3f}, points move by {measured.mean_drift:.4f} eye distances; "
-        f"{in_float(attempt)}"
-    )
+    figures = f"{_size(attempt.model, data)}; {detector_words(measured)}; {in_float(attempt)}"
     return attempt, Reduced(DETECTOR, attempt.model, figures)
 
 
