@@ -101,6 +101,7 @@ def test_a_model_too_far_from_float32_is_not_written(
         return halved.SerializeToString()
 
     monkeypatch.setattr("fsr.export.half_bundle.to_half", coarse)
-    result = half(tiny_bundle, "-o", tmp_path / "new")
+    models = [part for name in open_bundle(tiny_bundle).names for part in ("--model", name)]
+    result = half(tiny_bundle, *models, "-o", tmp_path / "new")
     assert_one_line(result, "expected at least 50 on every face", "nothing was written", exit_code=3)
     assert list(tmp_path.iterdir()) == []
