@@ -18,8 +18,7 @@ from rich.console import Console
 
 from ..runtime.bundle import Bundle, ModelEntry, check_file, default_folder, open_bundle
 from ..runtime.detect import Detector
-from ..runtime.engines import OPENERS, Engine, open_engine, open_network
-from ..runtime.engines.choice import PROBE
+from ..runtime.engines import OPENERS, Engine, open_engine, require_engine
 from ..runtime.errors import EngineUnavailableError, FsrError, UsageError
 from ..runtime.files import require_writable, write_text
 from ..runtime.machine import this_machine
@@ -29,7 +28,7 @@ from ..runtime.runs.progress import progress
 from ..train.metrics import protocol_named, ssim_batch
 from .check_result import Checked, CheckResult, DetectorRow, Row, Variant, Worst, finite
 from .detector_parity import at_sizes, gate_detector, measure_detector
-from .drift import (
+from ..calibration.drift import (
     SAME_PERSON,
     IdentityDrift,
     IdentityNetwork,
@@ -135,12 +134,12 @@ def engines_here(wanted: str) -> tuple[list[str], list[str]]:
         EngineUnavailableError: it does not.
     """
     if wanted != "all":
-        open_network(wanted, PROBE)
+        require_engine(wanted)
         return [wanted], []
     here, missing = [], []
     for name in OPENERS:
         try:
-            open_network(name, PROBE)
+            require_engine(name)
             here.append(name)
         except EngineUnavailableError as error:
             missing.append(f"{name}: {error}")

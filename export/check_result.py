@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..runtime.machine import Machine
 from ..runtime.pixels import RgbImage
 from .detector_parity import DetectorFigures
-from .drift import IdentityDrift, LandmarkDrift
+from ..calibration.drift import IdentityDrift, LandmarkDrift
 from .parity import GATE_RULES, ParityFigures
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ def test_results_carry_the_rules_and_a_sheet(pack: Path, tmp_path: Path) -> None
     save_model(tmp_path / "model.safetensors")
     run_evaluation([tmp_path / "model.safetensors"], [pack], "test", ["dic"], tmp_path / "out", False)
     written = results(tmp_path / "out")
-    assert written.keys() == {"rows", "rules", "gain_by_native_size"}
+    assert written.keys() == {"rows", "rules", "gain_by_native_size", "details", "groups"}
     assert written["rules"] == {"dic": "Y rounded to uint8, 8 px border cut, SSIM Gaussian 11x11"}
     assert written["gain_by_native_size"] == {}
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:

@@ -108,6 +108,12 @@ def multitask_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)  # fmt: skip
 
 
+def degradation_option(help: str) -> Callable[..., Any]:
+    return click.option(
+        "--degradation", type=click.Choice(["clean", "robust"]), default="clean", show_default=True, help=help
+    )  # fmt: skip
+
+
 def rate_options(command: Callable[..., None]) -> Callable[..., None]:
     """What depends on the kind of network unless it is given."""
     options = [
@@ -141,12 +147,8 @@ def use_threads(threads: int | None) -> None:
     help="Train on faces seen at the input size divided and multiplied by up to this. 1: exactly the input size, "
     "as tables are made; 1.5: what a camera sees.",
 )
-@click.option(
-    "--degradation",
-    type=click.Choice(["clean", "robust"]),
-    default="clean",
-    show_default=True,
-    help="How training faces are made small. clean: bicubic, as tables are made; robust: also blurred, noisy, coded as "
+@degradation_option(
+    "How training faces are made small. clean: bicubic, as tables are made; robust: also blurred, noisy, coded as "
     "JPEG and in other light, as cameras see them.",
 )
 @click.option(
@@ -370,9 +372,16 @@ def student(
     help="Folder for results.json, a sheet of faces and the curve.",
 )
 @click.option("--native-sizes", is_flag=True, help="Also measure the gain against native size, 8 to 96 px.")
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Also say how far the landmarks moved, how sharp the faces are and, with the identity extra, whose they are.",
+)
+@degradation_option("How the faces are made small; see fsr-train edge.")
+@click.option("--groups", is_flag=True, help="Also say the gain by skin tone, pose and light.")
 def evaluate(
     models: tuple[Path, ...], packs: tuple[Path, ...], split: str, protocols: tuple[str, ...], output: Path | None,
-    native_sizes: bool,
+    native_sizes: bool, details: bool, groups: bool, degradation: str,
 ) -> None:  # fmt: skip
     """Score checkpoints and bundles beside bicubic.
 
@@ -387,4 +396,5 @@ def evaluate(
 
     if native_sizes and output is None:
         raise click.UsageError("--native-sizes draws a curve: say where with --output DIR")
-    Console().print(*run_evaluation(models, packs, split, protocols, output, native_sizes), sep="\n")
+    tables = run_evaluation(models, packs, split, protocols, output, native_sizes, details, groups, degradation)
+    Console().print(*tables, sep="\n")

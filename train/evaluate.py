@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from ..runtime.bundle import Bundle, ModelEntry, open_bundle
+from ..calibration.drift import IdentityNetwork
+from ..runtime.bundle import Bundle, ModelEntry, default_detector, open_bundle
+from ..runtime.detect import Detector
 from ..runtime.engines import open_engine
-from ..runtime.errors import CheckpointError, InputError, UsageError
+from ..runtime.errors import CheckpointError, EngineUnavailableError, InputError, UsageError
 from ..runtime.files import write_text
 from ..runtime.pixels import RgbBatch
 from .checkpoint import load_checkpoint
-from .degrade import shrink
+from .degrade import CLEAN, degrade, shrink
+from .details import DetailRow, detail_rows, detail_table
+from .groups import GroupRow, group_rows, group_table, measured
 from .metrics import protocol_named, score
 from .native_size import NativeSizeCurve, native_size_curve, save_curve
 from .networks.edge import EdgeNet
@@ -25,6 +29,7 @@ from .networks.kdfsrnet import KdfsrNet
 from .pack import PackInfo, open_pack, read_split
 from .pictures import save_sheet
 from .restore import restore
+from .validation import MODEL_FILE
 
 BATCH = 50
 SHEET_FACES = 8
@@ -75,7 +80,7 @@ def open_contestants(path: Path) -> list[Contestant]:
     config = network.config
     return [
         Contestant(
-            f"{path.parent.name or path.stem}",
+            path.parent.name if path.name == MODEL_FILE else path.stem,
             checkpoint.framing,
             config.input_size,
             config.output_size,
@@ -103,7 +108,18 @@ def bicubic(output_size: int, input_size: int, framing: str) -> Contestant:
     return Contestant("bicubic", framing, input_size, output_size, lambda low: shrink(low, output_size))
 
 
-def evaluate(contestants: Sequence[Contestant], pack: PackInfo, split: str, protocols: Sequence[str]) -> list[Row]:
+def seen(high: RgbBatch, size: int, degradation: str) -> RgbBatch:
+    """The low-resolution faces that every contestant gets: the same at every call."""
+    return degrade(high, size, span=1.0, seed=0, kind=degradation)
+
+
+def evaluate(
+    contestants: Sequence[Contestant],
+    pack: PackInfo,
+    split: str,
+    protocols: Sequence[str],
+    degradation: str = CLEAN,
+) -> list[Row]:
     """Score the contestants that fit the pack, each beside bicubic from the same low-resolution faces.
 
     Raises:
@@ -121,12 +137,16 @@ def evaluate(contestants: Sequence[Contestant], pack: PackInfo, split: str, prot
     high = read_faces(pack, split)
     rows: list[Row] = []
     for input_size in dict.fromkeys(c.input_size for c in fitting):
-        low = shrink(high, input_size)
+        low = seen(high, input_size, degradation)
         floor = bicubic(pack.size, input_size, pack.framing)
         group = [floor, *(c for c in fitting if c.input_size == input_size)]
         for protocol in protocols:
-            rows += _score_group(group, low, high, f"{pack.source} {split}", protocol)
+            rows += _score_group(group, low, high, data_name(pack, split, degradation), protocol)
     return rows
+
+
+def data_name(pack: PackInfo, split: str, degradation: str) -> str:
+    return f"{pack.source} {split}" + ("" if degradation == CLEAN else f", {degradation}")
 
 
 def read_faces(pack: PackInfo, split: str) -> RgbBatch:
@@ -147,6 +167,43 @@ def _score_group(group: Sequence[Contestant], low: RgbBatch, high: RgbBatch, dat
     return rows
 
 
+def look_closer(
+    contestants: Sequence[Contestant],
+    pack: PackInfo,
+    split: str,
+    protocol: str,
+    degradation: str,
+    details: bool,
+    groups: bool,
+) -> tuple[list[DetailRow], list[GroupRow]]:
+    """What the mean PSNR does not say, of the contestants that fit the pack and of bicubic."""
+    fitting = [c for c in contestants if fits(pack, c.framing, c.output_size)]
+    high, data = read_faces(pack, split), data_name(pack, split, degradation)
+    detector = Detector.open(default_detector())
+    network = identity_network() if details else None
+    faces = measured(high, detector, pack.framing) if groups else []
+    looked: list[DetailRow] = []
+    served: list[GroupRow] = []
+    for input_size in dict.fromkeys(c.input_size for c in fitting):
+        low = seen(high, input_size, degradation)
+        restored = {c.name: c.restore(low) for c in fitting if c.input_size == input_size}
+        floor = shrink(low, pack.size)
+        if details:
+            ways = {f"bicubic {input_size} -> {pack.size}": floor, **restored}
+            looked += detail_rows(ways, high, data, detector, network)
+        if groups:
+            served += group_rows(restored, floor, high, faces, data, protocol)
+    return looked, served
+
+
+def identity_network() -> IdentityNetwork | None:
+    """None where dlib is not installed; the table says so."""
+    try:
+        return IdentityNetwork()
+    except EngineUnavailableError:
+        return None
+
+
 def native_size_curves(contestants: Sequence[Contestant], high: RgbBatch) -> Mapping[str, NativeSizeCurve]:
     """Gain against native size of every contestant, all compared at the size of `high`."""
     size = high.shape[1]
@@ -157,11 +214,13 @@ def native_size_curves(contestants: Sequence[Contestant], high: RgbBatch) -> Map
     return {c.name: native_size_curve(at_size(c), high, c.input_size, size) for c in contestants}
 
 
-def save_evaluation_sheet(path: Path, contestants: Sequence[Contestant], high: RgbBatch) -> None:
+def save_evaluation_sheet(
+    path: Path, contestants: Sequence[Contestant], high: RgbBatch, degradation: str = CLEAN
+) -> None:
     """Low | bicubic | every contestant | original, for faces spread over the set."""
     chosen = high[np.linspace(0, len(high) - 1, min(SHEET_FACES, len(high))).astype(int)]
     fitting = [c for c in contestants if c.output_size == high.shape[1]]
-    lows = {c.input_size: shrink(chosen, c.input_size) for c in fitting}
+    lows = {c.input_size: seen(chosen, c.input_size, degradation) for c in fitting}
     columns = [lows[min(lows)], shrink(lows[min(lows)], high.shape[1])]
     save_sheet(path, [*columns, *(c.restore(lows[c.input_size]) for c in fitting), chosen])
 
@@ -174,14 +233,26 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
-def write_results(folder: Path, rows: Sequence[Row], curves: Mapping[str, NativeSizeCurve]) -> None:
+def write_results(
+    folder: Path,
+    rows: Sequence[Row],
+    curves: Mapping[str, NativeSizeCurve],
+    looked: Sequence[DetailRow] = (),
+    served: Sequence[GroupRow] = (),
+) -> None:
     """`results.json`, and `native_size.png` where curves were measured."""
     gains = {
         name: dict(zip(curve.native_size.tolist(), curve.gain_db.round(3).tolist(), strict=True))
         for name, curve in curves.items()
     }
     rules = {name: protocol_named(name).rule for name in dict.fromkeys(row.protocol for row in rows)}
-    result = {"rows": [asdict(row) for row in rows], "rules": rules, "gain_by_native_size": gains}
+    result = {
+        "rows": [asdict(row) for row in rows],
+        "rules": rules,
+        "gain_by_native_size": gains,
+        "details": [asdict(row) for row in looked],
+        "groups": [asdict(row) for row in served],
+    }
     write_text(folder / "results.json", json.dumps(result, indent=1) + "\n")
     if curves:
         save_curve(curves, folder / "native_size.png")
@@ -194,15 +265,23 @@ def run_evaluation(
     protocols: Sequence[str],
     output: Path | None,
     native_sizes: bool,
+    details: bool = False,
+    groups: bool = False,
+    degradation: str = CLEAN,
 ) -> list[Table]:
     """What `fsr-train evaluate` does; returns the tables to print."""
     contestants = [contestant for path in paths for contestant in open_contestants(path)]
     packs = [open_pack(path) for path in pack_paths]
     if not contestants:  # bicubic alone: the published x8 row
         contestants = [bicubic(pack.size, pack.size // 8, pack.framing) for pack in packs]
-    rows = [row for pack in packs for row in evaluate(contestants, pack, split, protocols)]
+    rows = [row for pack in packs for row in evaluate(contestants, pack, split, protocols, degradation)]
     if not paths:
         rows = [row for row in rows if row.name != "bicubic"]
+    looked: list[DetailRow] = []
+    served: list[GroupRow] = []
+    for pack in packs if details or groups else []:
+        more = look_closer(contestants, pack, split, protocols[0], degradation, details, groups)
+        looked, served = looked + more[0], served + more[1]
     curves: Mapping[str, NativeSizeCurve] = {}
     if output is not None:
         fitting = [c for c in contestants if c.framing == packs[0].framing]
@@ -210,9 +289,10 @@ def run_evaluation(
             curves = native_size_curves(
                 fitting, np.concatenate([read_faces(p, split) for p in packs if p.size == packs[0].size])
             )
-        write_results(output, rows, curves)
-        save_evaluation_sheet(output / "sheet.png", fitting, read_faces(packs[0], split))
-    return [table(rows), *([native_size_table(curves)] if curves else [])]
+        write_results(output, rows, curves, looked, served)
+        save_evaluation_sheet(output / "sheet.png", fitting, read_faces(packs[0], split), degradation)
+    tables = [table(rows), *([native_size_table(curves)] if curves else [])]
+    return [*tables, *([detail_table(looked)] if looked else []), *([group_table(served)] if served else [])]
 
 
 def native_size_table(curves: Mapping[str, NativeSizeCurve]) -> Table:

@@ -17,7 +17,7 @@ from ..runtime.errors import EngineUnavailableError
 from ..runtime.machine import cores
 from ..runtime.pixels import RgbBatch, RgbImage
 
-INSTALL_IDENTITY = "pip install dlib-bin face_recognition_models"
+INSTALL_IDENTITY = 'pip install "fsr-edge[identity]"'
 SAME_PERSON = 0.6
 """Distance of dlib's embeddings below which its authors take two pictures for one person."""
 

@@ -1,0 +1,119 @@
+"""What PSNR does not see of restored faces: where their points lie, whom a face network takes them for, how sharp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from ..calibration.drift import SAME_PERSON, IdentityNetwork, embeddings, find_faces
+from ..runtime.detect import Detector, Face
+from ..runtime.errors import NoFaceError
+from ..runtime.pixels import RgbBatch, RgbImage
+
+ENLARGED = 2
+"""Before the detector looks: it misplaces the points of faces that fill a small picture."""
+
+
+@dataclass(frozen=True)
+class DetailRow:
+    """One way to restore faces, beside the originals; means over the faces that the detector sees in the originals."""
+
+    name: str
+    data: str
+    faces: int
+    lost: int
+    """Of those, no longer seen."""
+    landmark_error: float
+    """Of the five points, in the original's eye distances; over the faces that are seen."""
+    sharpness: float
+    """Energy of the luminance's gradients, as a share of the original's: 1 is as sharp, bicubic is far below."""
+    identity_distance: float | None
+    """Between dlib's embeddings; None where dlib is not installed."""
+    same_person: float | None
+    """Share of faces whose embedding is nearer than `SAME_PERSON`."""
+
+
+def detail_rows(
+    restored: Mapping[str, RgbBatch], high: RgbBatch, data: str, detector: Detector, network: IdentityNetwork | None
+) -> list[DetailRow]:
+    """A row for each entry of `restored`, uint8 (N, H, H, 3) RGB as `high`.
+
+    Raises:
+        NoFaceError: the detector sees no face in `high`.
+    """
+    faces = find_faces(detector, _enlarged(high))
+    seen = [index for index, face in enumerate(faces) if face is not None]
+    if not seen:
+        raise NoFaceError(f"the detector sees no face in {len(high)} originals; use a pack of faces")
+    originals = [faces[index] for index in seen]
+    pictures = _enlarged(high[seen])
+    people = None if network is None else embeddings(network, originals, pictures)
+    return [_row(name, data, batch[seen], high[seen], originals, people, detector, network)
+            for name, batch in restored.items()]  # fmt: skip
+
+
+def _row(
+    name: str,
+    data: str,
+    restored: RgbBatch,
+    high: RgbBatch,
+    originals: Sequence[Face | None],
+    people: NDArray[np.float64] | None,
+    detector: Detector,
+    network: IdentityNetwork | None,
+) -> DetailRow:
+    pictures = _enlarged(restored)
+    found = find_faces(detector, pictures)
+    errors = [landmark_error(a, b) for a, b in zip(originals, found, strict=True) if a is not None and b is not None]
+    distance = same = None
+    if people is not None and network is not None:
+        # In the original's box: a face that is no longer seen is someone all the same.
+        apart = np.linalg.norm(embeddings(network, originals, pictures) - people, axis=1)
+        distance, same = float(apart.mean()), float((apart < SAME_PERSON).mean())
+    return DetailRow(
+        name,
+        data,
+        len(originals),
+        len(originals) - len(errors),
+        float(np.mean(errors)) if errors else float("nan"),
+        float(np.mean([gradient_energy(a) / gradient_energy(b) for a, b in zip(restored, high, strict=True)])),
+        distance,
+        same,
+    )
+
+
+def landmark_error(original: Face, restored: Face) -> float:
+    """Mean distance of the five points, in eye distances of the original."""
+    apart = np.hypot(*(original.landmarks - restored.landmarks).T).mean()
+    return float(apart / max(float(np.hypot(*(original.landmarks[1] - original.landmarks[0]))), 1e-6))
+
+
+def gradient_energy(picture: RgbImage) -> float:
+    """Mean square of the luminance's central differences; above 0 for any picture."""
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float64)
+    down, right = np.gradient(grey)
+    return float(np.square(down).mean() + np.square(right).mean()) + 1e-9
+
+
+def _enlarged(pictures: RgbBatch) -> RgbBatch:
+    size = ENLARGED * pictures.shape[1]
+    return np.stack(
+        [np.asarray(cv2.resize(p, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8) for p in pictures]
+    )
+
+
+def detail_table(rows: Sequence[DetailRow]) -> Table:
+    caption = "points off: in eye distances; sharp: share of the original's gradients; identity: distance by dlib"
+    columns = ("model", "data", "faces", "lost", "points off", "sharp", "identity", "same person")
+    shown = Table(*columns, caption=caption)
+    for row in rows:
+        distance = "no dlib here" if row.identity_distance is None else f"{row.identity_distance:.3f}"
+        same = "" if row.same_person is None else f"{row.same_person:.1%}"
+        figures = (str(row.faces), str(row.lost), f"{row.landmark_error:.4f}", f"{row.sharpness:.2f}", distance, same)
+        shown.add_row(row.name, row.data, *figures)
+    return shown
