@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..train.degrade import CLEAN
 from ..train.evaluate import Contestant, fits, native_size_curves, read_faces
 from ..train.native_size import NativeSizeCurve, select_models
 from ..train.pack import PackInfo
@@ -22,9 +23,9 @@ class NativeRange:
 
 
 def measure_native_sizes(
-    contestants: Sequence[Contestant], packs: Sequence[PackInfo]
+    contestants: Sequence[Contestant], packs: Sequence[PackInfo], degradations: Sequence[str] = (CLEAN,)
 ) -> dict[int, Mapping[str, NativeSizeCurve]]:
-    """Gain against native size on validation faces, by the size the faces are compared at.
+    """Gain against native size on validation faces, degraded in each way, by the size the faces are compared at.
 
     At the smallest output size every model takes part; at larger ones, those that put out so much.
     """
@@ -33,7 +34,7 @@ def measure_native_sizes(
         high = [read_faces(p, "val") for p in packs if fits(p, contestants[0].framing, size) and p.count("val")]
         if high:
             taking_part = [c for c in contestants if c.output_size >= size]
-            curves[size] = native_size_curves(taking_part, np.concatenate(high))
+            curves[size] = native_size_curves(taking_part, np.concatenate(high), degradations)
     return curves
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ..runtime.geometry import framing
 from ..runtime.media.images import write_image
 from ..runtime.tiles import tile
 from ..train.checkpoint import Checkpoint, load_checkpoint
-from ..train.degrade import shrink
+from ..train.degrade import CLEAN, ROBUST, shrink
 from ..train.evaluate import Contestant, evaluate, fits, open_contestants, read_faces
 from ..train.native_size import save_curve
 from ..train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
@@ -98,11 +99,12 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         write_manifest(folder, manifest)
         console.print("measuring quality and native sizes")
         contestants = open_contestants(folder)
-        curves = measure_native_sizes(contestants, packs)
+        kinds = degradations_of(checkpoints.values())
+        curves = measure_native_sizes(contestants, packs, kinds)
         tiers = {c.name: model.tier for c, model in zip(contestants, models, strict=True)}
         ranges = ranges_by_tier(contestants, tiers, curves)
         models = [
-            replace(model, quality=quality_of(contestant, packs), **asdict(ranges[contestant.name]))
+            replace(model, quality=quality_of(contestant, packs, kinds), **asdict(ranges[contestant.name]))
             for model, contestant in zip(models, contestants, strict=True)
         ]
         if not any(model.native_to for model in models):
@@ -113,6 +115,12 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
             save_curve(by_name, folder / f"native_size_{size}.png")
         write_card(folder, manifest, config.checkpoints)
     return open_bundle(config.output)
+
+
+def degradations_of(checkpoints: Iterable[Checkpoint]) -> list[str]:
+    """How faces are made small to measure on: clean, and as cameras see them if a model was trained for that."""
+    robust = any(checkpoint.training.get("degradation") == ROBUST for checkpoint in checkpoints)
+    return [CLEAN, *([ROBUST] if robust else [])]
 
 
 def require_fitting(packs: Sequence[PackInfo], checkpoints: Sequence[Checkpoint]) -> None:
@@ -185,9 +193,10 @@ def history(training: Mapping[str, Any]) -> str:
     span = training.get("native_span", 1)
     sizes = "" if span == 1 else f", native sizes up to {span:g} times smaller and larger"
     mirrored = ", weights held mirror-symmetric" if training.get("mirror") else ""
+    seen = ", seen as cameras do" if training.get("degradation") == ROBUST else ""
     rounded = ", computing in INT8" if training.get("qat") else ""
     faces, minutes = training["faces_seen"], training["minutes"]
-    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{mirrored}{rounded}"
+    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{seen}{mirrored}{rounded}"
 
 
 def parity_data(
@@ -225,12 +234,14 @@ def _add_tiles(folder: Path, file: str, faces: np.ndarray) -> FileEntry:
     return file_entry(folder, file)
 
 
-def quality_of(contestant: Contestant, packs: Sequence[PackInfo]) -> list[QualityEntry]:
-    """Scores on the test faces of every pack that fits."""
+def quality_of(
+    contestant: Contestant, packs: Sequence[PackInfo], degradations: Sequence[str] = (CLEAN,)
+) -> list[QualityEntry]:
+    """Scores on the test faces of every pack that fits, degraded in each way."""
     entries = []
-    for pack in packs:
+    for pack, kind in product(packs, degradations):
         if fits(pack, contestant.framing, contestant.output_size) and pack.count("test"):
-            floor, row = evaluate([contestant], pack, "test", ["sparnet"])
+            floor, row = evaluate([contestant], pack, "test", ["sparnet"], kind)
             figures = [round(value, 4) for value in (row.psnr, row.ssim, floor.psnr, floor.ssim)]
             entries.append(QualityEntry(row.data, row.protocol, row.faces, *figures))
     return entries

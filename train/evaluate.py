@@ -204,14 +204,18 @@ def identity_network() -> IdentityNetwork | None:
         return None
 
 
-def native_size_curves(contestants: Sequence[Contestant], high: RgbBatch) -> Mapping[str, NativeSizeCurve]:
+def native_size_curves(
+    contestants: Sequence[Contestant], high: RgbBatch, degradations: Sequence[str] = (CLEAN,)
+) -> Mapping[str, NativeSizeCurve]:
     """Gain against native size of every contestant, all compared at the size of `high`."""
     size = high.shape[1]
 
     def at_size(contestant: Contestant) -> Callable[[RgbBatch], RgbBatch]:
         return lambda low: shrink(contestant.restore(low), size)
 
-    return {c.name: native_size_curve(at_size(c), high, c.input_size, size) for c in contestants}
+    return {
+        c.name: native_size_curve(at_size(c), high, c.input_size, size, degradations=degradations) for c in contestants
+    }
 
 
 def save_evaluation_sheet(
@@ -287,7 +291,7 @@ def run_evaluation(
         fitting = [c for c in contestants if c.framing == packs[0].framing]
         if native_sizes:
             curves = native_size_curves(
-                fitting, np.concatenate([read_faces(p, split) for p in packs if p.size == packs[0].size])
+                fitting, np.concatenate([read_faces(p, split) for p in packs if p.size == packs[0].size]), [degradation]
             )
         write_results(output, rows, curves, looked, served)
         save_evaluation_sheet(output / "sheet.png", fitting, read_faces(packs[0], split), degradation)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..runtime.errors import UsageError
 from ..runtime.files import atomic_path
 from ..runtime.geometry import resize
 from ..runtime.pixels import RgbBatch
+from .degrade import CLEAN, degrade
 from .metrics import psnr_batch
 
 FloatArray = NDArray[np.float64]
@@ -89,8 +90,9 @@ def native_size_curve(
     output_size: int,
     native_sizes: Sequence[int] = NATIVE_SIZES,
     protocol: str = "sparnet",
+    degradations: Sequence[str] = (CLEAN,),
 ) -> NativeSizeCurve:
-    """Measure a model against bicubic over native sizes.
+    """Measure a model against bicubic over native sizes, on faces degraded in each way named.
 
     restore: uint8 (N, input_size, input_size, 3) RGB -> (N, output_size, output_size, 3).
     hr: uint8 (N, output_size, output_size, 3) RGB.
@@ -107,19 +109,24 @@ def native_size_curve(
             f"got native sizes {sizes}, expected two or more between 1 and {output_size - 1}; "
             f"at {output_size} px the camera has seen HR itself"
         )
-    rows = [_measure_size(restore, hr, input_size, native, protocol) for native in sizes]
+    rows = [_measure_size(restore, hr, input_size, native, protocol, degradations) for native in sizes]
     bicubic_db, model_db, worse_share = np.array(rows, np.float64).T
     return NativeSizeCurve(protocol, output_size, np.array(sizes, np.float64), bicubic_db, model_db, worse_share)
 
 
 def _measure_size(
-    restore: Callable[[RgbBatch], RgbBatch], hr: RgbBatch, input_size: int, native: int, protocol: str
+    restore: Callable[[RgbBatch], RgbBatch],
+    hr: RgbBatch,
+    input_size: int,
+    native: int,
+    protocol: str,
+    degradations: Sequence[str],
 ) -> tuple[float, float, float]:
     """Mean dB of bicubic, mean dB of the model, share of faces left worse, at one native size."""
     bicubic_db, model_db = [], []
-    for start in range(0, len(hr), CHUNK):
+    for start, kind in product(range(0, len(hr), CHUNK), degradations):
         faces = hr[start : start + CHUNK]
-        seen = _resize_batch(faces, native)
+        seen = degrade(faces, native, span=1.0, seed=start, kind=kind)
         bicubic_db.append(psnr_batch(protocol, _resize_batch(seen, hr.shape[1]), faces))
         model_db.append(psnr_batch(protocol, restore(_resize_batch(seen, input_size)), faces))
     bicubic, model = np.concatenate(bicubic_db), np.concatenate(model_db)
