@@ -96,7 +96,7 @@ def _ranges(manifest: Manifest) -> str:
     ]
     if all(model.native_measured for model in manifest.models):
         lines.append(
-            "- Larger faces are left as they are: no model gains 0.1 dB there on the validation faces, or it leaves more than "
+            "- Larger faces are left as they are: on the validation faces no model gains 0.1 dB there and leaves at most "
             "one in twenty worse."
         )
     else:

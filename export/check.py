@@ -16,6 +16,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from ..calibration.drift import (
+    SAME_PERSON,
+    IdentityDrift,
+    IdentityNetwork,
+    LandmarkDrift,
+    embeddings,
+    find_faces,
+    identity_drift,
+    landmark_drift,
+)
 from ..runtime.bundle import Bundle, ModelEntry, check_file, default_folder, open_bundle
 from ..runtime.detect import Detector
 from ..runtime.engines import OPENERS, Engine, open_engine, require_engine
@@ -28,16 +38,6 @@ from ..runtime.runs.progress import progress
 from ..train.metrics import protocol_named, ssim_batch
 from .check_result import Checked, CheckResult, DetectorRow, Row, Variant, Worst, finite
 from .detector_parity import at_sizes, gate_detector, measure_detector
-from ..calibration.drift import (
-    SAME_PERSON,
-    IdentityDrift,
-    IdentityNetwork,
-    LandmarkDrift,
-    embeddings,
-    find_faces,
-    identity_drift,
-    landmark_drift,
-)
 from .parity import GATE_RULES, ParityFaces, ParityFigures, decibel, figures, gate, restore, squared_difference
 from .parity_faces import Originals, open_originals, own_faces, spread, stored_faces
 from .report import write_report

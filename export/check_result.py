@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..calibration.drift import IdentityDrift, LandmarkDrift
 from ..runtime.machine import Machine
 from ..runtime.pixels import RgbImage
 from .detector_parity import DetectorFigures
-from ..calibration.drift import IdentityDrift, LandmarkDrift
 from .parity import GATE_RULES, ParityFigures
 
 if TYPE_CHECKING:

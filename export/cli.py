@@ -12,6 +12,9 @@ from ..runtime.command_line import Commands
 
 PathOption = click.Path(path_type=Path)
 
+FLAVOURS = ("tensorrt", "tensorrt-rtx")
+"""`trt_library.FLAVOURS` knows the same; spelt out here since --help must not load it."""
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fsr-edge")
@@ -23,6 +26,7 @@ def main() -> None:
     bundle   checkpoints -> a bundle: models, detector, parity set, manifest, card
     quantize a bundle or ONNX file, and a calibration set -> int8, if it passes the gate
     half     a bundle or ONNX file -> float16, likewise
+    build    a bundle -> TensorRT engines for the GPU of this machine
     check    a bundle -> is every precision, by every engine here, still the network that was trained?
     bench    a bundle -> how fast is every precision, by every engine here?
     """
@@ -103,6 +107,12 @@ def bundle(
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Check this model alone; may be repeated.")
 @click.option("--precision", type=click.Choice(["all", *PRECISIONS[1:]]), default="all", show_default=True)
 @click.option("--engine", type=click.Choice(["all", *ENGINES[1:]]), default="all", show_default=True)
+@click.option("--layers", is_flag=True, help="Compare layer by layer too, with Polygraphy: where is what lost?")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Error of a layer, as a share of its values, that --layers shows as too much. [default: fp16 .005, int8 .1]",
+)
 @click.option("--report", type=PathOption, metavar="FILE.html", help="Write a page with pictures and plots.")
 @click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")
 def check(**given: Any) -> None:
@@ -114,6 +124,7 @@ def check(**given: Any) -> None:
     \b
     fsr-export check                                       the package's own bundle
     fsr-export check my_bundle --faces photos --report parity.html
+    fsr-export check my_bundle --precision int8 --layers --report layers.html
     """
     from .check_command import run_check
 
@@ -158,6 +169,49 @@ def half(**given: Any) -> None:
     from .reduce_commands import run_half
 
     run_half(**given)
+
+
+@main.command()
+@click.option("-b", "--bundle", type=PathOption, help="Models to build instead of those in the package.")
+@click.option("--fp32", is_flag=True, help="Build this precision; may be combined. [default: all that the bundle has]")
+@click.option("--fp16", is_flag=True, help="Likewise.")
+@click.option("--int8", is_flag=True, help="Likewise; what cannot be had falls back to fp16, then fp32, and says so.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="This one, or detector, alone; may be repeated.")
+@click.option("--flavour", type=click.Choice(FLAVOURS), help="[default: the first that is here and knows the GPU]")
+@click.option(
+    "--compute-capability",
+    "compute_capabilities",
+    multiple=True,
+    metavar="X.Y",
+    help="With tensorrt-rtx: build for such GPUs, without one; may be repeated.",
+)
+@click.option("--batch", default="1,4,16", show_default=True, help="Fewest, usual and most faces at once.")
+@click.option(
+    "--frame",
+    default="1280x1280",
+    show_default=True,
+    help="Most that the detector sees at once; larger frames are cut into tiles.",
+)
+@click.option("--workspace", default=512, show_default=True, help="MiB of scratch memory; halved where it runs out.")
+@click.option("--timing-cache", type=PathOption, help="Keep the times of kernels here. [default: beside the engines]")
+@click.option("--rebuild", is_flag=True, help="Build even what is there.")
+@click.option("--explain", is_flag=True, help="Say of each engine why it is used, built or refused.")
+@click.option("--list", "listed", is_flag=True, help="Only list the engines that are there.")
+@click.option("--clean", is_flag=True, help="Only delete them, or those of --model.")
+def build(**given: Any) -> None:
+    """Build TensorRT engines on the machine that will run them, check each on its GPU and time it.
+
+    They are kept in a cache and built again when the model, the GPU, TensorRT or an option changes. It needs neither
+    torch nor onnx. TensorRT-RTX builds where there is no GPU too.
+
+    \b
+    fsr-export build --fp16                                    the package's own bundle
+    fsr-export build --bundle my_bundle --int8 --explain
+    fsr-export build --flavour tensorrt-rtx --compute-capability 8.9
+    """
+    from .tensorrt.command import run_build
+
+    run_build(**given)
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,17 @@ import numpy as np
 from .bundle import ModelEntry
 from .detect import Face
 from .errors import GeometryError
-from .geometry import Landmarks, Transform, crop_from_landmarks, framing, native_size, transform_points, warp
+from .geometry import (
+    Landmarks,
+    Transform,
+    compose,
+    framing,
+    scaling,
+    similarity_transforms,
+    template_landmarks,
+    transform_points,
+    warp,
+)
 from .options import RestoreOptions
 from .pixels import RgbImage
 from .search import FoundFace
@@ -24,6 +34,9 @@ NOT_CHOSEN = "left: not chosen"
 
 MAX_MISFIT = 0.3
 """Of landmarks from the mean face, in eye distances; beyond it the face is seen from the side, or is none."""
+
+LAST_SHARE = 0.08
+"""Of the largest native size that is restored; over it a face of a moving picture fades out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +55,10 @@ class RestoredFace:
     """The model's input, uint8 (h, h, 3) RGB."""
     restored: RgbImage | None = None
     """The model's output, uint8 (H, H, 3) RGB."""
+    track: int | None = None
+    """Its number in a moving picture, the same from frame to frame."""
+    opacity: float = 1.0
+    """Share of it in what is pasted, beside --strength: less than 1 while it comes or goes."""
 
 
 def align(
@@ -49,7 +66,13 @@ def align(
 ) -> list[RestoredFace]:
     """Choose a model for each face by its native size and cut out its crop, or say why the face is left as it is."""
     chosen = choose_faces(frame, [f.face for f in found], options)
-    return [_align(frame, f, models) if f.face in chosen else RestoredFace(f.face, 0.0, NOT_CHOSEN) for f in found]
+    fits = {model.framing: fitted([f.face.landmarks for f in found], model.framing) for model in models}
+    return [
+        _align(frame, f, models, {name: each[n] for name, each in fits.items()})
+        if f.face in chosen
+        else RestoredFace(f.face, 0.0, NOT_CHOSEN, track=f.track)
+        for n, f in enumerate(found)
+    ]
 
 
 def choose_faces(frame: RgbImage, faces: Sequence[Face], options: RestoreOptions) -> list[Face]:
@@ -60,26 +83,69 @@ def choose_faces(frame: RgbImage, faces: Sequence[Face], options: RestoreOptions
     return sorted(faces, key=lambda face: -face.area)[: options.max_faces]
 
 
-def _align(frame: RgbImage, found: FoundFace, models: Sequence[ModelEntry]) -> RestoredFace:
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """How a face lies in a framing."""
+
+    unit_from_frame: Transform
+    """To a crop of one pixel, from which one of S pixels is enlarged."""
+    native_size: float
+    misfit: float
+    """Root mean square distance of the aligned landmarks from the mean face's, in eye distances."""
+
+
+def fitted(landmarks: Sequence[Landmarks], framing_name: str) -> list[Fit | None]:
+    """A fit for each (5, 2); None where the points coincide."""
+    if not landmarks:
+        return []
+    try:
+        units = similarity_transforms(np.stack(landmarks), template_landmarks(framing_name, 1))
+    except GeometryError:  # of one of them, perhaps
+        if len(landmarks) == 1:
+            return [None]
+        return [fit for each in landmarks for fit in fitted([each], framing_name)]
+    mean_face = framing(framing_name)
+    shares = np.stack(landmarks) @ units[:, :, :2].swapaxes(1, 2) + units[:, None, :, 2] + 0.5
+    misfits = np.sqrt(((shares - mean_face.template) ** 2).sum(2).mean(1)) / mean_face.eye_distance
+    natives = 1 / np.hypot(units[:, 0, 0], units[:, 1, 0])
+    return [Fit(*values) for values in zip(units, natives.tolist(), misfits.tolist(), strict=True)]
+
+
+def _align(
+    frame: RgbImage, found: FoundFace, models: Sequence[ModelEntry], fits: Mapping[str, Fit | None]
+) -> RestoredFace:
     face, native = found.face, 0.0
     for model in models:
-        try:
-            crop_from_frame = crop_from_landmarks(face.landmarks, model.framing, model.input_size)
-        except GeometryError:  # points that coincide
-            return RestoredFace(face, 0.0, UNRELIABLE)
-        native = native_size(crop_from_frame, model.input_size)
-        if model.native_from <= native < model.native_to:
-            if not found.reliable or misfit(face.landmarks, crop_from_frame, model) > MAX_MISFIT:
-                return RestoredFace(face, native, UNRELIABLE)
+        if (fit := fits[model.framing]) is None:
+            return RestoredFace(face, 0.0, UNRELIABLE, track=found.track)
+        native = fit.native_size
+        if model.native_from <= native * found.held < model.native_to:
+            if not found.reliable or fit.misfit > MAX_MISFIT:
+                return RestoredFace(face, native, UNRELIABLE, track=found.track)
+            crop_from_frame = compose(scaling(model.input_size), fit.unit_from_frame)
             low = warp(frame, crop_from_frame, (model.input_size, model.input_size))
-            return RestoredFace(face, native, RESTORED, model.name, crop_from_frame, low)
+            return RestoredFace(
+                face,
+                native,
+                RESTORED,
+                model.name,
+                crop_from_frame,
+                low,
+                track=found.track,
+                opacity=found.opacity * (1.0 if found.track is None else near_limit(native, models)),
+            )
     smallest = min((m.native_from for m in models if m.native_to > m.native_from), default=0.0)
-    return RestoredFace(face, native, TOO_SMALL if native < smallest else TOO_LARGE)
+    return RestoredFace(face, native, TOO_SMALL if native < smallest else TOO_LARGE, track=found.track)
 
 
 def misfit(landmarks: Landmarks, crop_from_frame: Transform, model: ModelEntry) -> float:
     """Root mean square distance of aligned landmarks from the mean face's, in eye distances."""
     mean_face = framing(model.framing)
     shares = (transform_points(crop_from_frame, landmarks) + 0.5) / model.input_size
-    squares = ((shares - mean_face.template) ** 2).sum(1)
-    return float(np.sqrt(squares.mean())) / mean_face.eye_distance
+    return float(np.sqrt(((shares - mean_face.template) ** 2).sum(1).mean())) / mean_face.eye_distance
+
+
+def near_limit(native: float, models: Sequence[ModelEntry]) -> float:
+    """Opacity of a face that grows towards the size from which it is left: it goes little by little."""
+    limit = max(model.native_to for model in models)
+    return min(1.0, max(0.0, (limit - native) / (LAST_SHARE * limit)))

@@ -10,16 +10,27 @@ import click
 
 from .runs.help_sections import SectionedCommand
 
-ENGINES = ("auto", "onnxruntime", "onnxruntime-cuda", "openvino")
+ENGINES = ("auto", "onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx")
 """`engines.OPENERS` knows the same; spelt out here since --help must not load it."""
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
 TIERS = ("S", "M", "L")
 
 SECTIONS = {
-    "From and to": ["input", "camera", "output", "compare", "resume"],
+    "From and to": [
+        "input",
+        "camera",
+        "output",
+        "compare",
+        "crops",
+        "window",
+        "preview",
+        "headless",
+        "record",
+        "resume",
+    ],
     "Restoration": ["scale", "min_face", "max_faces", "only_center", "strength"],
     "Models and engine": ["bundle", "tier", "engine", "precision", "workers"],
-    "This machine": ["doctor", "bench", "naive"],
+    "This machine": ["doctor", "bench", "moving", "naive"],
 }
 
 FolderPath = click.Path(path_type=Path)
@@ -31,17 +42,32 @@ FolderPath = click.Path(path_type=Path)
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
-    "-i", "--input", metavar="SOURCE", help="Folder of pictures, one picture, one video, or a camera by number."
-)
+    "-i",
+    "--input",
+    metavar="SOURCE",
+    help="Folder of pictures, one picture, one video; a camera: 0, /dev/video0, csi://0, each also "
+    "with ?size=1280x720&fps=30; a stream: rtsp://, http://; test:// is a scene of its own making.",
+)  # fmt: skip
 @click.option("--camera", type=int, metavar="N", help="USB camera by number, 0 for the first: the same as --input N.")
 @click.option(
     "-o",
     "--output",
     type=FolderPath,
     help="Folder for the results, by default fsr-out; for a video or camera also a file name such as out.mp4. "
-    "A camera without --output is shown in a window where there is a display.",
+    "A live source without --output is shown in a window where there is a display.",
 )  # fmt: skip
 @click.option("--compare", is_flag=True, help="Write bicubic and restored side by side too; show a camera so.")
+@click.option("--crops", is_flag=True, help="Of a video or camera, write each track's restored faces too.")
+@click.option("--window", is_flag=True, help="Show a window beside what is written; h lists its keys.")
+@click.option(
+    "--preview",
+    metavar="[HOST:PORT]",
+    is_flag=False,
+    flag_value="127.0.0.1:8090",
+    help="Watch in a browser, before beside after; beyond this machine, as with 0.0.0.0:8090, with a token.",
+)
+@click.option("--headless", is_flag=True, help="Never show a window.")
+@click.option("--record", type=FolderPath, metavar="FILE", help="Keep what a camera or stream brings, as it comes.")
 @click.option("--resume", is_flag=True, help="Go on with a folder where an earlier run was stopped or killed.")
 @click.option("--scale", default=2, show_default=True, help="Enlarge the whole picture 1 to 8 times.")
 @click.option("--min-face", default=16.0, show_default=True, help="Width in pixels of the smallest face; 12 works.")
@@ -61,6 +87,7 @@ FolderPath = click.Path(path_type=Path)
 @click.option(
     "--bench", is_flag=True, help="Measure speed and memory on this machine; --output FILE keeps the figures as JSON."
 )
+@click.option("--moving", is_flag=True, help="With --bench: moving scenes with tracked faces in place of pictures.")
 @click.option(
     "--naive",
     is_flag=True,
@@ -81,10 +108,11 @@ def main(**given: Any) -> None:
     fsr-run --input old.jpg --scale 4 --compare    one picture, beside plain enlargement
     fsr-run --input film.mp4 --output film-2x.mp4  a video with its sound
     fsr-run --camera 0                             live
+    fsr-run --input rtsp://camera/1 -o 1.mp4       a stream, found again when it is lost
     fsr-run --doctor                               what works here
 
     Exit codes: 0 done; 1 some inputs failed, each named, the others done; 2 wrong usage or a missing part;
-    130 stopped by Ctrl-C, what was done is kept.
+    130 stopped by Ctrl-C or SIGTERM, what was done is kept.
     """
     from .runs.request import Request
     from .runs.run import run

@@ -39,6 +39,7 @@ def examine() -> Diagnosis:
         machine,
         {
             "engines": engines + looked_at("auto", parts.auto),
+            "tensorrt": looked_at("tensorrt", parts.tensorrt),
             "default_bundle": looked_at("default", parts.default_bundle),
             "cameras": looked_at("cameras", parts.cameras),
             "display": looked_at("window", parts.display),

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to stop rather than an exception wherever the program is."""
+"""Ctrl-C and SIGTERM as a wish to stop rather than an exception or an end wherever the program is."""
 
 from __future__ import annotations
 
@@ -8,26 +8,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_stops: list[threading.Event] = []
+"""Of the runs under way, the innermost last."""
+
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C sets; a second one interrupts as usual.
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one does as usual.
 
     So that what is under way can be finished. Outside the main thread, where signals cannot be caught, and where
-    Ctrl-C is ignored on purpose (a job in the background), the event is never set.
+    a signal is ignored on purpose (Ctrl-C in a job in the background), it does not set the event.
     """
     stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
-        yield stop
-        return
+    _stops.append(stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    if threading.current_thread() is not threading.main_thread():
+        caught = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
-        signal.signal(signal.SIGINT, before)
+        _restore()
 
-    signal.signal(signal.SIGINT, ask)
+    def _restore() -> None:
+        for number in caught:
+            signal.signal(number, before[number])
+
+    for number in caught:
+        signal.signal(number, ask)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        _restore()
+        _stops.remove(stop)
+
+
+def is_stopping() -> bool:
+    """Whether the run under way was asked to stop: what waits for a source that brings nothing looks here."""
+    return any(stop.is_set() for stop in _stops)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from .errors import FsrError
@@ -15,6 +17,9 @@ CAMERA_NAMES = Path("/sys/class/video4linux")
 FORMATS = {"JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "TIFF": "libtiff"}
 """Kinds of pictures, and what Pillow calls the library that reads and writes them."""
 CODECS = {"H.264 reading": "h264", "H.264 writing": "libx264"}
+
+NEED_A_GPU = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
+"""Engines that nothing installs where there is none."""
 
 INSTALL_VIDEO = 'pip install "fsr-edge[video]"'
 INSTALL_WINDOWS = "pip uninstall -y opencv-python-headless && pip install --force-reinstall opencv-python"
@@ -58,9 +63,12 @@ def _broken(name: str, error: Exception) -> Part:
 
 def auto() -> Iterator[Part]:
     """What `--engine auto --precision auto` takes of the default bundle, and why."""
+    from .bundle import default_folder, open_bundle
     from .engines import AUTO, choose_engine
+    from .pipeline import models_of_tier
 
-    choice = choose_engine(AUTO, AUTO, _models_to_try())
+    files = [model.files for model in models_of_tier(open_bundle(default_folder()), None)]
+    choice = choose_engine(AUTO, AUTO, set.intersection(*map(set, files)), models=files)
     yield Part("auto", True, f"takes {choice.engine}: {choice.why}; {choice.precision}: {choice.why_precision}")
 
 
@@ -74,21 +82,20 @@ def engines(gpus: list[str]) -> Iterator[EnginePart]:
             yield _engine(name, models)
         except Exception as error:  # as in `looked_at`
             part = _broken(name, error)
-            if name == "onnxruntime-cuda" and not gpus:
+            if name in NEED_A_GPU and not gpus:
                 part = Part(name, False, "no NVIDIA GPU was found")
             yield EnginePart(name, False, part.detail, part.install)
 
 
 def _engine(name: str, models: Mapping[str, Path]) -> EnginePart:
-    from .engines import open_engine, open_network
-    from .engines.choice import PROBE
+    from .engines import open_engine, require_engine
 
-    device = open_network(name, PROBE).device
+    device = require_engine(name)
     runs, fails = [], []
     for precision, model in models.items():
         try:
-            open_engine(name, model, precision)  # which runs it once
-            runs.append(precision)
+            with open_engine(name, model, precision):  # which runs it once
+                runs.append(precision)
         except FsrError as error:
             fails.append(f"; not {precision}: {error}")
     detail = f"{device}; runs {', '.join(runs) or 'no model of the default bundle'}{''.join(fails)}"
@@ -105,6 +112,64 @@ def _models_to_try() -> dict[str, Path]:
         return {}
     by_work = sorted(bundle.manifest.models, key=lambda model: -model.multiply_accumulates)
     return {precision: bundle.path(entry) for model in by_work for precision, entry in model.files.items()}
+
+
+def tensorrt() -> Iterator[Part]:
+    """The GPU, then what TensorRT needs besides it, then the plans in the cache."""
+    from .engines.cuda import BINDINGS
+    from .engines.cuda_device import find_gpu
+    from .engines.trt_library import FLAVOURS
+
+    (gpu,) = looked_at("GPU", lambda: iter([Part("GPU", True, str(find_gpu()))]))
+    yield gpu
+    for flavour in FLAVOURS:
+        yield _where(gpu, looked_at(flavour, partial(_flavour, flavour)))
+    for name in BINDINGS:
+        yield _where(gpu, looked_at(name, partial(_cuda, name, bool(gpu.works))))
+    yield from looked_at("plans", partial(_plans, bool(gpu.works)))
+
+
+def _where(gpu: Part, found: list[Part]) -> Part:
+    """The part; without a GPU there is nothing to install it for."""
+    (part,) = found
+    return part if gpu.works else replace(part, install=None)
+
+
+def _flavour(name: str) -> Iterator[Part]:
+    from .engines.trt_library import load_tensorrt
+
+    library = load_tensorrt(name)
+    ways = [way for way, has in (("typed", library.typed), ("flagged", library.flagged)) if has]
+    yield Part(name, True, f"{library.version}, {' and '.join(ways)} networks")
+
+
+def _cuda(name: str, on_gpu: bool) -> Iterator[Part]:
+    """Tried on the GPU; without one it can only be found."""
+    from .engines.cuda import installed, open_cuda
+
+    if not installed(name):
+        extra = "tensorrt" if name == "pycuda" else "cuda"
+        yield Part(name, False, "not installed", f'pip install "fsr-edge[{extra}]"')
+    elif on_gpu:
+        yield Part(name, True, open_cuda(bindings=name).name)
+    else:
+        yield Part(name, None, f"{version(name)} is installed; it takes a GPU to try it")
+
+
+def _plans(on_gpu: bool) -> Iterator[Part]:
+    """Where they are, then each."""
+    from .engines.plans import list_plans, plans_folder
+
+    plans, damaged = list_plans()
+    how_many = f"{len(plans)} in" if plans else "none; fsr-export build makes them, in"
+    yield Part("plans", on_gpu or None if plans else False, f"{how_many} {plans_folder()}")
+    for plan in plans:
+        parity = plan.record.parity
+        state = "not measured" if parity is None else "passed" if plan.passed else f"failed: {parity.failures[0]}"
+        times = ", ".join(f"{size}: {ms:.3f} ms" for size, ms in plan.record.milliseconds.items())
+        yield Part("plan", plan.passed or None, f"{plan}; {state}{f'; {times}' if times else ''}")
+    for why in damaged.values():
+        yield Part("plan", False, why)
 
 
 def default_bundle() -> Iterator[Part]:

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,9 +24,10 @@ from typing_extensions import Self
 from .align import RESTORED, RestoredFace, align
 from .bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
 from .detect import Detector
-from .engines import AUTO, Choice, Engine, choose_detector, choose_engine, open_engine
+from .engines import AUTO, Choice, Engine, choose_detector, choose_engine, file_for, open_engine
 from .errors import BundleError, EngineUnavailableError
 from .geometry import compose, invert, scaling
+from .moving import MovingChain, PreparedFrame
 from .options import RestoreOptions
 from .paste import paste
 from .pixels import RgbImage
@@ -43,7 +45,7 @@ class RestoredFrame:
     image: RgbImage
     """uint8 (scale H, scale W, 3) RGB."""
     faces: list[RestoredFace]
-    """Best detection first."""
+    """Best detection first; in a moving picture the one longest known."""
     milliseconds: dict[str, float]
     """By stage, in the order of the chain."""
 
@@ -94,17 +96,24 @@ class Restorer:
         models, detectors = models_of_tier(opened, tier), opened.manifest.detector.files
         if precision != AUTO:
             for model in models:
-                file_of(model, precision)  # refuses, ahead of anything slow
-        choice = choose_engine(engine, precision, set.intersection(*(set(model.files) for model in models)))
+                file_of(model, precision, engine)  # refuses, ahead of anything slow
+        files = [model.files for model in models]
+        choice = choose_engine(engine, precision, set.intersection(*map(set, files)), models=files)
         search = choose_detector(engine, precision, detectors)
         options = options or RestoreOptions()
         with ExitStack() as stack:  # what was opened is closed if a later model cannot be
-            file, exact = opened.path(detectors[search.precision]), choice.precision
+            exact = choice.precision
+            file = opened.path(file_for(detectors, search.precision, search.engine) or detectors["fp32"])
             detector = Detector.open(file, search.engine, precision=search.precision)
             # Closer looks place the landmarks, cost little, and stay exact.
             closer = detector if search.precision == "fp32" else Detector.open(opened.path(detectors["fp32"]))
             engines = [
-                (m, stack.enter_context(open_engine(choice.engine, opened.path(file_of(m, exact)), exact)))
+                (
+                    m,
+                    stack.enter_context(
+                        open_engine(choice.engine, opened.path(file_of(m, exact, choice.engine)), exact)
+                    ),
+                )
                 for m in models
             ]
             tier_of_bundle = f"tier {models[0].tier} of bundle {opened.manifest.name}"
@@ -121,11 +130,38 @@ class Restorer:
         Raises:
             TypeError: `frame` is not that.
         """
-        options, watch = self.options, Stopwatch()
+        watch = Stopwatch()
         with watch("detect"):
             found = self._search(frame)
         with watch("align"):
-            faces = align(frame, found, self._models, options)
+            faces = align(frame, found, self._models, self.options)
+        return self._finished(frame, faces, self.options, watch)
+
+    def moving(self, options_now: Callable[[], RestoreOptions] | None = None, *, ahead: int = 0) -> MovingChain | None:
+        """The first part of the chain for a moving picture, which `finish` goes on with; its faces are tracked.
+
+        options_now: asked for every frame, in place of the restorer's options. ahead: see `track.Tracker`.
+        None where the search is a stand-in that cannot follow.
+        """
+        if not isinstance(self._search, FaceSearch):
+            return None
+        return MovingChain(self._search, self._models, options_now or (lambda: self.options), ahead=ahead)
+
+    def finish(self, pixels: RgbImage, prepared: PreparedFrame[Any]) -> RestoredFrame:
+        """Restore the faces of a frame that `moving` prepared; several threads may, in any order.
+
+        Raises:
+            Exception: what the first part met with.
+        """
+        if prepared.error is not None:
+            raise prepared.error
+        watch = Stopwatch()
+        watch.milliseconds.update(prepared.milliseconds)
+        return self._finished(pixels, prepared.faces, prepared.options, watch)
+
+    def _finished(
+        self, frame: RgbImage, faces: list[RestoredFace], options: RestoreOptions, watch: Stopwatch
+    ) -> RestoredFrame:
         with watch("super-resolve"):
             faces = super_resolve(faces, self._engines)
         with watch("enlarge"):
@@ -167,7 +203,8 @@ def paste_face(image: RgbImage, face: RestoredFace, options: RestoreOptions) -> 
     crop_from_restored = scaling(len(face.low) / len(face.restored))
     image_from_crop = compose(scaling(options.scale), invert(face.crop_from_frame))
     image_from_restored = compose(image_from_crop, crop_from_restored)
-    paste(image, face.restored, image_from_restored, options.strength, crisp=options.scale == 1)
+    strength = options.strength * face.opacity
+    paste(image, face.restored, image_from_restored, strength, crisp=options.scale == 1)
 
 
 def models_of_tier(bundle: Bundle, tier: str | None) -> list[ModelEntry]:
@@ -182,10 +219,10 @@ def models_of_tier(bundle: Bundle, tier: str | None) -> list[ModelEntry]:
     raise EngineUnavailableError(f"--tier: got {wanted!r}, expected one that {bundle.folder} holds: {known}")
 
 
-def file_of(model: ModelEntry, precision: str) -> FileEntry:
-    """The model's file in a precision; EngineUnavailableError names those there are."""
-    if precision not in model.files:
+def file_of(model: ModelEntry, precision: str, engine: str) -> FileEntry:
+    """The model's file in a precision for an engine; EngineUnavailableError names those there are."""
+    if (entry := file_for(model.files, precision, engine)) is None:
         known, made_by = ", ".join(model.files), {"fp16": "half", "int8": "quantize"}
         advice = f"; make it with fsr-export {made_by[precision]}" if precision in made_by else ""
         raise EngineUnavailableError(f"{model.name}: got precision {precision!r}, expected one of {known}{advice}")
-    return model.files[precision]
+    return entry

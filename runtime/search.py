@@ -75,6 +75,20 @@ class FoundFace:
     reliable: bool
     look_score: float = 0.0
     """Of the second look; 0 without one."""
+    track: int | None = None
+    """Number of the face in a moving picture, the same from frame to frame; None in a picture of its own."""
+    opacity: float = 1.0
+    """Of what is pasted: 0 to 1, less than 1 while a face of a moving picture comes or goes."""
+    held: float = 1.0
+    """Multiple of its size by which its model is chosen; keeps a face that grows and shrinks with one model."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstSight:
+    """A face in frame pixels, and the size of the frame, in multiples of its own, at which it was seen."""
+
+    face: Face
+    scale: float
 
 
 class FaceSearch:
@@ -82,7 +96,7 @@ class FaceSearch:
 
     def __init__(self, detector: Detector, min_face: float, closer: Detector | None = None) -> None:
         """closer: the detector of the closer looks, which place the landmarks; `detector` by default."""
-        self._detector, self._closer = detector, closer or detector
+        self._detector, self.closer = detector, closer or detector
         self.scale = DETECTABLE / min_face
         """Size of the first pass, in multiples of the frame's."""
 
@@ -93,12 +107,20 @@ class FaceSearch:
             TypeError: `frame` is not that.
         """
         check_rgb(frame, "frame")
-        passes = pass_scales(self.scale, (frame.shape[1], frame.shape[0]))
-        seen = [(face, scale) for scale in passes for face in self._at_scale(frame, scale)]
-        boxes = np.array([face.box_xyxy for face, _ in seen]).reshape(-1, 4)
-        kept = suppress_overlaps(boxes, [face.score for face, _ in seen], self._detector.max_iou)
-        found = [FoundFace(seen[i][0], True) for i in kept]
-        small = [n for n, i in enumerate(kept) if width_of(seen[i][0]) * seen[i][1] < LOOK_BELOW]
+        return self.look_closer(frame, self.first_look(frame))
+
+    def first_look(self, frame: RgbImage, share: float = 1.0) -> list[FirstSight]:
+        """What the detector sees of the whole frame, best score first; share: of the usual size to search it at."""
+        passes = pass_scales(self.scale * share, (frame.shape[1], frame.shape[0]))
+        seen = [FirstSight(face, scale) for scale in passes for face in self._at_scale(frame, scale)]
+        boxes = np.array([each.face.box_xyxy for each in seen]).reshape(-1, 4)
+        kept = suppress_overlaps(boxes, [each.face.score for each in seen], self._detector.max_iou)
+        return [seen[i] for i in kept]
+
+    def look_closer(self, frame: RgbImage, seen: Sequence[FirstSight]) -> list[FoundFace]:
+        """Look again at what was seen small, and from all sides at what is doubtful."""
+        found = [FoundFace(each.face, True) for each in seen]
+        small = [n for n, each in enumerate(seen) if width_of(each.face) * each.scale < LOOK_BELOW]
         for n, second in zip(small, self.look_again(frame, [found[n].face for n in small]), strict=True):
             found[n] = second
         doubtful = [n for n, f in enumerate(found) if f.face.score < SURE_SCORE and f.look_score < SURE_LOOK]
@@ -127,7 +149,7 @@ class FaceSearch:
             batch = faces[start : start + LOOK_BATCH]
             looks = [look_from_frame(face) for face in batch]
             views = np.stack([sample(frame, look, (LOOK_SIDE, LOOK_SIDE)) for look in looks])
-            for face, look, seen in zip(batch, looks, self._closer.in_batch(views), strict=True):
+            for face, look, seen in zip(batch, looks, self.closer.in_batch(views), strict=True):
                 yield confirmed(face, [moved(second, invert(look)) for second in seen])
 
     def look_around(self, frame: RgbImage, found: Sequence[FoundFace]) -> Iterator[FoundFace]:
@@ -137,7 +159,7 @@ class FaceSearch:
             batch = found[start : start + LOOK_BATCH // turns]
             looks = [compose(turn, look_from_frame(each.face)) for each in batch for turn in QUARTER_TURNS]
             views = np.stack([sample(frame, look, (AROUND_SIDE, AROUND_SIDE)) for look in looks])
-            seen = self._closer.in_batch(views)
+            seen = self.closer.in_batch(views)
             seen = [[moved(f, invert(look)) for f in faces] for look, faces in zip(looks, seen, strict=True)]
             for n, each in enumerate(batch):
                 yield best_turn(each, seen[n * turns : (n + 1) * turns])

@@ -27,6 +27,7 @@ class FakeCapture:
 
     def __init__(self, frames: int = 5, *, is_open: bool = True, rate: float = 30.0) -> None:
         self.left, self.is_open, self.rate, self.released = frames, is_open, rate, False
+        self.asked: dict[int, float] = {}
 
     def isOpened(self) -> bool:
         return self.is_open
@@ -37,6 +38,10 @@ class FakeCapture:
 
     def get(self, propId: int, /) -> float:
         return self.rate
+
+    def set(self, propId: int, value: float, /) -> bool:
+        self.asked[propId] = value
+        return True
 
     def release(self) -> None:
         self.is_open, self.released = False, True
@@ -87,6 +92,14 @@ def test_another_error_is_not_hidden_by_the_camera_that_stopped() -> None:
     with pytest.raises(ZeroDivisionError), Camera(0, lambda index: FakeCapture(1)) as camera:
         list(camera)
         raise ZeroDivisionError
+
+
+def test_a_size_and_a_rate_are_asked_for() -> None:
+    capture = FakeCapture()
+    with Camera(0, lambda index: capture, size_wh=(1280, 720), rate=Fraction(2997, 100)) as camera:
+        assert camera.size_wh == (64, 48), "what comes counts"
+    assert list(capture.asked.values()) == [1280, 720, 29.97]
+    assert capture.asked[cv2.CAP_PROP_FRAME_WIDTH] == 1280
 
 
 def test_the_number_reaches_opencv() -> None:

@@ -13,7 +13,7 @@ from fsr.runtime.doctor import Diagnosis, examine, show, to_json
 from fsr.runtime.machine import this_machine
 from fsr.runtime.parts import EnginePart, Part
 
-HEADINGS = ["engines", "default_bundle", "cameras", "display", "pictures_and_video"]
+HEADINGS = ["engines", "tensorrt", "default_bundle", "cameras", "display", "pictures_and_video"]
 
 
 def shown(diagnosis: Diagnosis, width: int) -> str:
@@ -49,7 +49,9 @@ def test_json_holds_all_of_it(diagnosis: Diagnosis) -> None:
     assert "fp32" in data["parts"]["engines"][0]["precisions"]
 
 
-@pytest.mark.parametrize("look", ["engines", "auto", "default_bundle", "cameras", "display", "pictures", "video"])
+@pytest.mark.parametrize(
+    "look", ["engines", "auto", "tensorrt", "default_bundle", "cameras", "display", "pictures", "video"]
+)
 def test_a_look_that_crashes_is_shown_and_spoils_no_other(monkeypatch: pytest.MonkeyPatch, look: str) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("[bold]out of order")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,10 @@ from PIL import features
 
 from fsr.runtime import bundle, parts
 from fsr.runtime.bundle import default_folder, open_bundle
-from fsr.runtime.engines import AUTO, OPENERS, choose_engine
+from fsr.runtime.engines import AUTO, OPENERS, choose_engine, trt_library
+from fsr.runtime.engines.cuda_device import Gpu
+from fsr.runtime.engines.plans import PlanKey, PlanParity, record_figures, store_plan
+from fsr.runtime.engines.trt_library import FLAVOURS
 from fsr.runtime.errors import EngineUnavailableError
 from fsr.runtime.parts import EnginePart, Part, looked_at
 
@@ -74,7 +78,8 @@ def test_a_precision_that_does_not_run_is_named_with_its_reason(
 
 def test_auto_says_what_it_takes_and_why() -> None:
     (part,) = parts.auto()
-    choice = choose_engine(AUTO, AUTO, open_bundle(default_folder()).manifest.models[0].files)
+    files = [model.files for model in open_bundle(default_folder()).manifest.models]
+    choice = choose_engine(AUTO, AUTO, files[0], models=files)
     assert part.works and part.detail.startswith(f"takes {choice.engine}: {choice.why}; {choice.precision}: ")
 
 
@@ -180,3 +185,47 @@ def test_a_part_that_cannot_even_be_looked_at_is_shown(monkeypatch: pytest.Monke
 
     monkeypatch.setitem(sys.modules, "fsr.runtime.media.window", SimpleNamespace(has_display=crash))
     assert looked_at("window", parts.display) == [Part("window", False, "OSError: libGL.so.1 is missing")]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsr.runtime.engines.cuda_device.find_gpu", lambda: Gpu("H200", (9, 0), 2**37, 12040))
+
+
+def test_without_a_gpu_nothing_of_tensorrt_is_to_be_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse() -> Gpu:
+        raise EngineUnavailableError("there is none")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("fsr.runtime.engines.cuda_device.find_gpu", refuse)
+    found = list(parts.tensorrt())
+    assert [part.name for part in found] == ["GPU", "tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings", "plans"]
+    assert the("GPU", found) == Part("GPU", False, "there is none")
+    assert the("plans", found).detail == f"none; fsr-export build makes them, in {tmp_path / 'fsr-edge' / 'engines'}"
+    assert [part.install for part in found if part.install] == []
+
+
+def test_on_a_gpu_what_tensorrt_lacks_has_its_line(monkeypatch: pytest.MonkeyPatch, gpu: None) -> None:
+    for name in FLAVOURS.values():
+        monkeypatch.setitem(sys.modules, name, None)
+    trt_library._load.cache_clear()
+    monkeypatch.setattr("fsr.runtime.engines.cuda.find_spec", lambda name: None)
+    found = list(parts.tensorrt())
+    assert the("GPU", found) == Part("GPU", True, "H200, compute capability 9.0, 128.0 GiB, CUDA 12.4")
+    assert the("pycuda", found).install == 'pip install "fsr-edge[tensorrt]"'
+    assert the("cuda-bindings", found).install == 'pip install "fsr-edge[cuda]"'
+    assert (the("tensorrt-rtx", found).install or "").startswith("pip install")
+
+
+def test_plans_are_listed_with_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: None) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    key = PlanKey("a" * 64, "fp16", "tensorrt", "10.3.0", "H200", ["9.0"], [[[1, 4, 4, 3]] * 3], {})
+    plan = store_plan(key, "edge-L", b"plan", build_seconds=1)
+    record_figures(plan, PlanParity(64, []), {"1": 0.1}, "H200")
+    store_plan(replace(key, precision="int8"), "edge-L", b"plan", build_seconds=1)
+    (plan.path.parent / "lost.plan").write_bytes(b"?")
+    whole, *plans = [part for part in parts.tensorrt() if part.name.startswith("plan")]
+    assert whole.works and whole.detail.startswith("2 in ")
+    told = {(part.works, part.detail.rpartition("; ")[2]) for part in plans[:2]}
+    assert told == {(True, "1: 0.100 ms"), (None, "not measured")}
+    assert plans[2].works is False and "there is no lost.json" in plans[2].detail

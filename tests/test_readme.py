@@ -108,3 +108,16 @@ def test_the_two_commands_come_first() -> None:
         "python3 dev.py examples",
         "python3 dev.py test",
     ]
+
+
+@pytest.mark.parametrize("heading", ["Restore faces", "Live", "TensorRT", "INT8 and FP16"])
+def test_every_option_that_is_shown_exists(heading: str) -> None:
+    mains = {"fsr-run": run, "fsr-export": export, "fsr-calibrate": calibrate}
+    commands = [line.partition("#")[0] for line in block(heading, "bash").splitlines() if line.startswith("fsr-")]
+    assert commands
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        verb = arguments[:1] if program != "fsr-run" else []
+        shown = CliRunner().invoke(mains[program], [*verb, "--help"]).output
+        for argument in arguments:
+            assert not argument.startswith("--") or f"{argument} " in shown or f"{argument}\n" in shown, command

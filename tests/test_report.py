@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fsr.calibration.drift import IdentityDrift, LandmarkDrift
 from fsr.export.check import worst_faces
 from fsr.export.check_result import Checked, CheckResult, DetectorRow, Row, Variant, db, signed
 from fsr.export.detector_parity import DetectorFigures, gate_detector
-from fsr.calibration.drift import IdentityDrift, LandmarkDrift
 from fsr.export.parity import Loss, ParityFaces, figures, gate
 from fsr.export.report import page, picture_data, write_report
 from fsr.export.report_plots import LossLine, histogram, loss_plot, ticks

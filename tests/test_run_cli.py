@@ -24,6 +24,7 @@ from fsr.runtime.engines import OPENERS
 from fsr.runtime.errors import InputError
 from fsr.runtime.machine import this_machine
 from fsr.runtime.media.images import read_image, write_image
+from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.parts import Part
 from fsr.runtime.runs.records import read_records
@@ -141,9 +142,18 @@ def test_ctrl_c_while_models_are_opened_is_exit_code_130(wall: Path, monkeypatch
         (["-i", "a", "--camera", "0"], ["give one of them"]),
         (["--camera", "-1"], ["negative"]),
         (["-i", "a", "--naive"], ["needs --bench"]),
+        (["-i", "a", "--moving"], ["--moving", "needs --bench"]),
+        (["-i", "a", "--bench", "--moving"], ["--moving", "leave --input out"]),
         (["--doctor", "--bench"], ["give one of them"]),
         (["--bench", "--camera", "0"], ["--bench", "measures pictures"]),
         (["-i", "a.mp4", "--resume"], ["--resume", "video"]),
+        (["-i", "0", "--window", "--headless"], ["--window", "give one of them"]),
+        (["-i", "a", "--crops"], ["--crops", "moving pictures"]),
+        (["-i", "a.mp4", "--record", "b.mkv"], ["--record", "a file is kept already"]),
+        (["-i", "0", "--record", "b.txt"], ["--record", "the name of a video"]),
+        (["-i", "0", "--record", "b.mp4", "-o", "b.mp4"], ["--record", "another than that of --output"]),
+        (["-i", "gopher://a"], ["--input: got gopher://", "rtsp://"]),
+        (["-i", "test://?people=3"], ["'people'", "faces"]),
         (["--camera", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "a", "-o", "b.mp4"], ["--output", "expected a folder"]),
@@ -233,8 +243,12 @@ def test_the_bench_is_given_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) 
         ({"input": "photos"}, "pictures"),
         ({"input": "a.JPG"}, "pictures"),
         ({"input": "film.MP4"}, "video"),
-        ({"input": "0"}, "camera"),
-        ({"camera": 2}, "camera"),
+        ({"input": "0"}, "live"),
+        ({"camera": 2}, "live"),
+        ({"input": "/dev/video0"}, "live"),
+        ({"input": "rtsp://camera/1"}, "live"),
+        ({"input": "test://?faces=1"}, "live"),
+        ({"input": "file:///tmp/a%20b.mp4"}, "video"),
     ],
 )
 def test_the_kind_of_input_is_told_by_its_name(given: dict, kind: str) -> None:
@@ -242,7 +256,7 @@ def test_the_kind_of_input_is_told_by_its_name(given: dict, kind: str) -> None:
 
 
 def test_camera_and_input_by_number_are_the_same() -> None:
-    assert Request(input="3").camera_index == Request(camera=3).camera_index == 3
+    assert Request(input="3").source == Request(camera=3).source == parse_uri("/dev/video3")
 
 
 def test_one_worker_a_core_that_may_be_used() -> None:

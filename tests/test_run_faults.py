@@ -368,12 +368,13 @@ def test_a_killed_run_loses_nothing_and_is_resumed(long_source: Path, out: Path)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
-def test_ctrl_c_of_a_real_run_is_exit_code_130(long_source: Path, out: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_real_run_with_exit_code_130(long_source: Path, out: Path, number: signal.Signals) -> None:
     process = start(long_source, out, 3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said, trouble = process.communicate(timeout=PATIENCE)
     assert (process.returncode, trouble) == (130, "")
-    assert "stopped by Ctrl-C; --resume goes on from here" in said
+    assert "stopped by a signal; --resume goes on from here" in said
     done = len(read_records(out / "results.jsonl")[1])
     assert 3 <= done < 40
     assert_whole(out, done)

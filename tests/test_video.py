@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import resource
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +15,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.error import FFmpegError
 
 from fsr.runtime.errors import FsrError, InputError, OutputError
 from fsr.runtime.media.video import VideoFrame, VideoReader, VideoWriter, is_video
 from fsr.runtime.pixels import RgbImage
 
 NTSC = Fraction(30000, 1001)
+NINE_TILES = np.ones((8, 8, 1), np.uint8)
 SIZE = (96, 64)
 FRAMES = 45
 
@@ -460,14 +465,78 @@ def small_disk() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_of_a_full_disk_what_was_written_plays(tmp_path: Path, rng: np.random.Generator, suffix: str) -> None:
     with (
-        pytest.raises(OutputError, match=r"b\.mp4: cannot be written: .*File too large; nothing was left"),
-        VideoWriter(tmp_path / "b.mp4", SIZE) as writer,
+        pytest.raises(
+            OutputError, match=rf"b\{suffix}: cannot be written: .*File too large; its first \d+ frames are there and"
+        ) as caught,
+        VideoWriter(tmp_path / f"b{suffix}", SIZE, codec="libx264") as writer,
     ):
-        for index in range(40):
-            writer.write(rng.integers(0, 256, (64, 96, 3), np.uint8), stamped(index))
+        for index in range(400):
+            writer.write(np.kron(rng.integers(0, 256, (8, 12, 3), np.uint8), NINE_TILES), stamped(index))
+    assert [path.name for path in tmp_path.iterdir()] == [f"b{suffix}"]
+    announced = int(str(caught.value).split("first ")[1].split()[0])
+    played = decoded_frames(tmp_path / f"b{suffix}")
+    assert 20 < announced < writer.frames and abs(played - announced) <= 1
+
+
+def test_a_disk_full_from_the_start_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        with (
+            pytest.raises(OutputError, match=r"b\.mp4: cannot be written: .*File too large; nothing was left"),
+            VideoWriter(tmp_path / "b.mp4", SIZE) as writer,
+        ):
+            writer.write(pattern(0), stamped(0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_for_another_file_of_the_run_finishes_this_one(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="another"), VideoWriter(tmp_path / "b.mp4", SIZE) as writer:
+        for index in range(5):
+            writer.write(pattern(index), stamped(index))
+        raise OutputError("another file: disk full")
+    assert len(times(tmp_path / "b.mp4")) == 5
+
+
+def test_a_killed_writer_leaves_a_file_that_plays(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from fsr.runtime.media.video import VideoFrame, VideoWriter
+grey = np.full((64, 96, 3), 99, np.uint8)
+with VideoWriter(Path(sys.argv[1]), (96, 64), codec="libx264") as writer:
+    for number in range(200):
+        writer.write(grey, VideoFrame(grey, number, Fraction(1, 25), number / 25))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "b.mp4")], check=False)
+    (temporary,) = tmp_path.iterdir()
+    assert temporary.name.startswith(".b.") and decoded_frames(temporary) > 100
+
+
+def decoded_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        count = 0
+        for packet in container.demux(video=0):
+            with suppress(FFmpegError):
+                count += len(packet.decode())
+        return count
+
+
+def test_a_finished_video_is_an_ordinary_one(tmp_path: Path, video: Path) -> None:
+    data = copy(video, tmp_path / "b.mp4").read_bytes()
+    boxes, position = [], 0
+    while position < len(data):
+        boxes.append(data[position + 4 : position + 8])
+        position += int.from_bytes(data[position : position + 4], "big")
+    assert boxes == [b"ftyp", b"free", b"mdat", b"moov"], "no fragment is left that a player would see"
 
 
 def test_one_sentence_for_what_is_no_video(tmp_path: Path) -> None:

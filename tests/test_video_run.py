@@ -24,6 +24,7 @@ from run_fakes import FakeRestorer, face
 from fsr.runtime.cli import main
 from fsr.runtime.errors import InputError, OutputError, UsageError
 from fsr.runtime.media.source import Source, VideoFrame
+from fsr.runtime.media.uri import SourceUri
 from fsr.runtime.media.video import VideoReader
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.runs.frame_work import FrameWork
@@ -299,9 +300,11 @@ def test_an_error_of_a_sink_reaches_everyone() -> None:
 class FakeCamera(Endless):
     """Twelve frames, then unplugged."""
 
-    def __init__(self, index: int) -> None:
+    live = True
+
+    def __init__(self, uri: SourceUri, **_: Any) -> None:
         super().__init__()
-        self.index = index
+        self.index = uri.number
 
     def __iter__(self) -> Iterator[VideoFrame]:
         yield from islice(super().__iter__(), 12)
@@ -313,7 +316,7 @@ class FakeWindow:
 
     shapes: ClassVar[list[tuple[int, ...]]] = []
 
-    def __init__(self, title: str) -> None: ...
+    def __init__(self, *_) -> None: ...
     def __enter__(self):
         return self
 
@@ -327,7 +330,7 @@ class FakeWindow:
 def camera(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Camera 3 and no screen."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("fsr.runtime.media.camera.Camera", FakeCamera)
+    monkeypatch.setattr("fsr.runtime.media.capture.Capture", FakeCamera)
     monkeypatch.setattr("fsr.runtime.media.window.has_display", lambda: (False, "there is no screen"))
 
 
@@ -363,10 +366,12 @@ def test_ctrl_c_is_how_a_recording_ends(monkeypatch: pytest.MonkeyPatch) -> None
                     signal.raise_signal(signal.SIGINT)
                 yield frame
 
-    monkeypatch.setattr("fsr.runtime.media.camera.Camera", Interrupted)
+    monkeypatch.setattr("fsr.runtime.media.capture.Capture", Interrupted)
     result = CliRunner().invoke(main, ["--camera", "3", "-o", "mine.mp4", "--scale", "1"])
     assert result.exit_code == 0 and result.stdout == "mine.mp4\n"
-    assert_levels(Path("mine.mp4"), list(range(6)))
+    written = len(levels(Path("mine.mp4")))
+    assert written >= 6  # and those that were under way
+    assert_levels(Path("mine.mp4"), list(range(written)))
 
 
 # The program itself
@@ -392,7 +397,7 @@ def test_ctrl_c_of_a_real_run_leaves_a_video_that_plays(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said, trouble = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, trouble
-    assert said == f"{out}\n" and "stopped by Ctrl-C" in trouble and "Traceback" not in trouble
+    assert said == f"{out}\n" and "stopped by a signal" in trouble and "Traceback" not in trouble
     done = len(read_records(tmp_path / "out.frames.jsonl")[1])
     assert 5 <= done < 2000
     assert_levels(out, list(range(done)))

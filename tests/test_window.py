@@ -20,7 +20,7 @@ from fsr.runtime.media.window import LARGEST_WH, window_size
 TESTS = Path(__file__).parent
 PATIENCE = 60.0
 """Seconds that a test waits for a program."""
-TITLE = "fsr-run: q ends"
+TITLE = "fsr-run: h shows the keys, q ends"
 
 PROGRAM = """
 import sys
@@ -32,7 +32,8 @@ from rich.console import Console
 from run_fakes import FakeRestorer
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.runs.frame_work import FrameWork
-from fsr.runtime.runs.live import show_live
+from fsr.runtime.runs.live import in_window, show_live
+from fsr.runtime.runs.stats import StreamStats
 
 class Endless(Source):
     size_wh, rate = (1920, 300), Fraction(30)
@@ -41,7 +42,9 @@ class Endless(Source):
         return (VideoFrame(pixels, number, Fraction(1, 30), number / 30) for number in count())
     def close(self): pass
 
-summary = show_live(Endless(), FrameWork(FakeRestorer(scale=1), 1), Console(quiet=True), compare=True)
+source, work = Endless(), FrameWork(FakeRestorer(scale=1), 1)
+stats = StreamStats(source)
+summary = show_live(source, work, Console(quiet=True), stats, [in_window(work, stats, compare=True)])
 print(summary.exit_code, summary.done > 0)
 """
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import EngineUnavailableError
 from .int8 import SATURATES, int8_is_exact, why_not_int8
 from .onnx_runtime import CUDA, import_onnxruntime
 from .opening import open_network
+from .plan_choice import PRECISIONS, Files, choose_flavour, choose_plans, require_flavour
+from .tensorrt import TensorRtNetwork
+from .trt_library import FLAVOURS
 
 AUTO = "auto"
 
@@ -48,23 +51,33 @@ def choose_engine(
     precision: str = "fp32",
     offered: Collection[str] = ("fp32",),
     int8_engines: Sequence[str] = INT8_ENGINES,
+    models: Sequence[Files] = (),
 ) -> Choice:
     """The engine called `name` once it has proved that it runs here, and the precision it should run in.
 
-    `auto` takes ONNX Runtime on a GPU if that works; on a CPU the first there is of `int8_engines` in int8 and ONNX
+    `auto` takes TensorRT where plans of all `models` passed their gate on this GPU, in the precision that was measured
+    fastest; else ONNX Runtime on a GPU if that works; on a CPU the first there is of `int8_engines` in int8 and ONNX
     Runtime else: in float32 OpenVINO needs 1.2 to 1.4 times as long for the detector and as long for faces, measured.
 
     precision: fp32, fp16, int8, or `auto`: int8 on a CPU where it is among the precisions `offered` and is exact and
-    fast, fp32 everywhere else. int8_engines: those that gain from it, fastest first.
+    fast, fp32 everywhere else. int8_engines: those that gain from it, fastest first. models: the files of each, by
+    precision; without them TensorRT is chosen by name alone.
 
     Raises:
         EngineUnavailableError: no engine of that name, or it cannot run here, or its int8 is wrong here.
     """
+    precisions = PRECISIONS if precision == AUTO else (precision,)
+    if name in FLAVOURS:
+        return _planned(name, precisions, models)
     if name != AUTO:
         open_network(name, PROBE)
         why = "asked for by name"
     else:
+        flavour, best, why_planned = choose_flavour(models, precisions) if models else (None, "", "")
+        if flavour is not None:
+            return Choice(flavour, "its plans are for this GPU", best, why_planned)
         works, why = _cuda()
+        why = "; ".join(filter(None, [why_planned, why]))
         name = "onnxruntime-cuda" if works else AUTO
     in_float = "onnxruntime" if name == AUTO else name
     on_gpu = name == "onnxruntime-cuda"
@@ -84,15 +97,44 @@ def choose_engine(
     return Choice(engine, "; ".join([why, *refusals]), "int8", "computed correctly and faster here")
 
 
-def choose_detector(name: str, precision: str, offered: Collection[str]) -> Choice:
+def require_engine(name: str) -> str:
+    """Prove that the engine of that name runs here, whatever model it will be given, and return on what.
+
+    Raises:
+        EngineUnavailableError: no engine of that name, or something that it needs is missing.
+    """
+    if name in FLAVOURS:
+        require_flavour(name)
+        return TensorRtNetwork.device
+    return open_network(name, PROBE).device
+
+
+def choose_detector(name: str, precision: str, offered: Collection[str] | Files) -> Choice:
     """The engine and precision of the detector, for the `name` and `precision` that the models were asked for in.
 
     Of int8 it takes what gains from it, OpenVINO, and that by name alone: at every new size of picture OpenVINO
-    prepares itself anew for 20 ms, more than it saves, and it takes 60 MB more.
+    prepares itself anew for 20 ms, more than it saves, and it takes 60 MB more. Of TensorRT it takes a plan that is
+    there; without one the detector stays with ONNX Runtime, and the choice says so.
     """
+    models = [offered] if isinstance(offered, Mapping) else []
+    if name in FLAVOURS:
+        try:
+            least = 0 if precision == AUTO else PRECISIONS.index(precision)  # what is asked for, or more exact
+            return _planned(name, PRECISIONS[least:], models)
+        except EngineUnavailableError as error:
+            return Choice("onnxruntime", "on the CPU", "fp32", str(error))
     kind = "fp32" if precision == "fp32" or (precision != AUTO and precision not in offered) else precision
     engines = DETECTOR_INT8_ENGINES if name != AUTO else ()
-    return choose_engine(name, AUTO if kind == "int8" else kind, offered, engines)
+    return choose_engine(name, AUTO if kind == "int8" else kind, offered, engines, models)
+
+
+def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files]) -> Choice:
+    """TensorRT by name, in the one of `precisions` that is fastest of those there are plans in."""
+    if not models:
+        require_flavour(flavour)
+        return Choice(flavour, "asked for by name", precisions[-1])
+    precision, why = choose_plans(flavour, models, precisions, passed=False)
+    return Choice(flavour, "asked for by name", precision, why)
 
 
 def _first(names: Sequence[str], why_not: Callable[[str], str | None]) -> tuple[str | None, list[str]]:

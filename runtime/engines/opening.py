@@ -11,10 +11,17 @@ from .engine import Engine
 from .network import Network, NetworkOpener
 from .onnx_runtime import OnnxRuntimeNetwork, open_cuda
 from .openvino import OpenVinoNetwork
+from .tensorrt import open_tensorrt, open_tensorrt_rtx
 from .upscaler import Upscaler
 
 OPENERS: Mapping[str, NetworkOpener] = MappingProxyType(
-    {"onnxruntime": OnnxRuntimeNetwork, "onnxruntime-cuda": open_cuda, "openvino": OpenVinoNetwork}
+    {
+        "onnxruntime": OnnxRuntimeNetwork,
+        "onnxruntime-cuda": open_cuda,
+        "openvino": OpenVinoNetwork,
+        "tensorrt": open_tensorrt,
+        "tensorrt-rtx": open_tensorrt_rtx,
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from types import TracebackType
 
 import numpy as np
@@ -61,4 +62,6 @@ class Upscaler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._network = None
+        network, self._network = self._network, None
+        if isinstance(network, AbstractContextManager):  # it holds more than memory of this process
+            network.__exit__(kind, error, trace)

@@ -29,29 +29,37 @@ class Capture(Protocol):
     def isOpened(self) -> bool: ...
     def read(self) -> tuple[bool, Any]: ...
     def get(self, propId: int, /) -> float: ...
+    def set(self, propId: int, value: float, /) -> bool: ...
     def release(self) -> None: ...
 
 
 class Camera(Source):
     """Frames of camera `index` as they come, timed by the clock, until it is closed or stops.
 
-    open_capture, clock: stand-ins for OpenCV and `time.monotonic`.
+    open_capture, clock: stand-ins for OpenCV and `time.monotonic`. size_wh, rate: asked for; the camera takes the
+    nearest that it knows.
 
     Raises:
         InputError: no such camera, no permission, or no frame comes. A camera that stops later ends the frames, which
             is raised when the camera is left.
     """
 
+    live = True
+
     def __init__(
         self,
         index: int,
         open_capture: Callable[[int], Capture] = cv2.VideoCapture,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        size_wh: tuple[int, int] | None = None,
+        rate: Fraction | None = None,
     ) -> None:
         self.index = index
         self._clock = clock
         with quiet_opencv():
             self._capture = open_capture(index)
+        self._ask(size_wh, rate)
         first = self._read() if self._capture.isOpened() else None
         if first is None:
             is_open = self._capture.isOpened()
@@ -61,15 +69,15 @@ class Camera(Source):
             )
         self._first = first
         self.size_wh = (first.shape[1], first.shape[0])
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else USUAL_RATE
+        told = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else USUAL_RATE
 
     def __iter__(self) -> Iterator[VideoFrame]:
         start, pts, pixels = self._clock(), -1, self._first
         while pixels is not None:
-            seconds = self._clock() - start
-            pts = max(round(seconds / TIME_BASE), pts + 1)
-            yield VideoFrame(pixels, pts, TIME_BASE, seconds)
+            now = self._clock()
+            pts = max(round((now - start) / TIME_BASE), pts + 1)
+            yield VideoFrame(pixels, pts, TIME_BASE, now - start, now)
             pixels = self._read()
         self.failure = InputError(
             f"camera {self.index}: stopped delivering frames after {self._clock() - start:.1f} s; check its cable"
@@ -77,6 +85,15 @@ class Camera(Source):
 
     def close(self) -> None:
         self._capture.release()
+
+    def _ask(self, size_wh: tuple[int, int] | None, rate: Fraction | None) -> None:
+        wishes: list[tuple[int, float]] = []
+        if size_wh is not None:
+            wishes += [(cv2.CAP_PROP_FRAME_WIDTH, size_wh[0]), (cv2.CAP_PROP_FRAME_HEIGHT, size_wh[1])]
+        if rate is not None:
+            wishes.append((cv2.CAP_PROP_FPS, float(rate)))
+        for key, value in wishes:
+            self._capture.set(key, value)
 
     def _read(self) -> RgbImage | None:
         with quiet_opencv():

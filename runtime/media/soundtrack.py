@@ -11,11 +11,14 @@ from ..errors import OutputError
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
+    from av.bitstream import BitStreamFilterContext
     from av.container.output import OutputContainer
     from av.packet import Packet
 
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".wmv": "asf"}
 """Best first: MP4 plays everywhere."""
+_WANT_NONE = frozenset({"mp4", "mov"})
+"""Formats that say once what AAC broadcasts say before every packet."""
 
 
 class Soundtrack:
@@ -27,10 +30,12 @@ class Soundtrack:
 
     def __init__(self, source: Path, output: OutputContainer, final: Path) -> None:
         import av
+        from av.bitstream import BitStreamFilterContext
 
         self._output = output
         self._input = av.open(str(source.absolute()), metadata_errors="replace")
         self._streams: dict[int, AudioStream] = {}
+        self._filters: dict[int, BitStreamFilterContext] = {}
         streams = self._input.streams.audio
         if not _holds(output.format.name, streams):
             refusal = _refusal(final, output, streams)
@@ -39,18 +44,25 @@ class Soundtrack:
         for stream in streams:
             self._streams[stream.index] = copied = output.add_stream_from_template(stream)
             copied.metadata.update(stream.metadata)
+            if _has_headers_between(stream) and output.format.name in _WANT_NONE:
+                self._filters[stream.index] = BitStreamFilterContext("aac_adtstoasc", stream)
         self._packets = self._demux()
         self._next = next(self._packets, None)
 
     def copy_until(self, seconds: float) -> None:
         """Copy what starts before `seconds` of the source's clock."""
         while self._next is not None and _seconds(self._next) < seconds:
-            self._next.stream = self._streams[self._next.stream.index]
-            self._output.mux(self._next)
+            for packet in self._filtered(self._next):
+                packet.stream = self._streams[self._next.stream.index]
+                self._output.mux(packet)
             self._next = next(self._packets, None)
 
     def close(self) -> None:
         self._input.close()
+
+    def _filtered(self, packet: Packet) -> Sequence[Packet]:
+        found = self._filters.get(packet.stream.index)
+        return found.filter(packet) if found else [packet]
 
     def _demux(self) -> Iterator[Packet]:
         from av.error import FFmpegError
@@ -61,6 +73,11 @@ class Soundtrack:
             for packet in self._input.demux(self._input.streams.audio):
                 if packet.dts is not None:
                     yield packet
+
+
+def _has_headers_between(stream: AudioStream) -> bool:
+    """Whether it is AAC as broadcasts send it (ADTS, ISO/IEC 13818-7), which says nothing ahead of the packets."""
+    return stream.codec_context.name == "aac" and not stream.codec_context.extradata
 
 
 def suffix_for(streams: Sequence[AudioStream]) -> str | None:

@@ -1,4 +1,4 @@
-"""What every source of moving pictures has in common: a video file, a camera, later a stream.
+"""What every source of moving pictures has in common: a video file, a camera, a stream.
 
 ```python
 with VideoReader(path) as source:
@@ -33,6 +33,8 @@ class VideoFrame:
     """Seconds of one step of `pts`."""
     seconds: float
     """The same, counted from the first frame."""
+    captured: float | None = None
+    """`time.monotonic()` when it came from a camera or stream; None of a file."""
 
 
 class Source(ABC):
@@ -48,6 +50,12 @@ class Source(ABC):
     """Frames a second, nominal: the frames' own times count."""
     frames: int | None = None
     """How many are to come, by estimate; None: nobody knows."""
+    live: bool = False
+    """Whether its frames come when they come: what is too slow for them loses some. Of a file none is ever lost."""
+    dropped: int = 0
+    """Frames that came and were never asked for."""
+    reconnects: int = 0
+    """How often it was lost and found again."""
     failure: InputError | None = None
     """Why the frames ended early."""
 

@@ -43,7 +43,7 @@ class VideoReader(Source):
 
         self.path = path
         self._container = _open(path)
-        self._stream = _video_stream(self._container, path)
+        self._stream = video_stream(self._container, path)
         self._stream.thread_type = "AUTO"
         self._reformatter = VideoReformatter()
         self._decoded = self._decode()
@@ -128,8 +128,12 @@ def _open(path: Path) -> InputContainer:
         raise InputError(f"{path}: cannot be read as a video: {reason}") from error
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first that is no cover picture of a song."""
+def video_stream(container: InputContainer, name: object) -> VideoStream:
+    """The first that is no cover picture of a song.
+
+    Raises:
+        InputError: there is none in what is called `name`, which is closed.
+    """
     from av.stream import Disposition
 
     for stream in container.streams.video:
@@ -138,7 +142,7 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
                 break
             return stream
     container.close()
-    raise InputError(f"{path}: holds no video that can be decoded, expected one")
+    raise InputError(f"{name}: holds no video that can be decoded, expected one")
 
 
 def _pixel_aspect(stream: VideoStream, matrix: NDArray[np.int_]) -> Fraction:

@@ -18,6 +18,8 @@ from ..errors import OutputError
 from ..files import atomic_path
 from ..pixels import RgbImage, check_rgb
 from .colours import Colours
+from .encoders import best_encoder, bit_rate, options
+from .fragments import container_options, count_frames
 from .pyav import require_pyav
 from .soundtrack import Soundtrack
 from .source import VideoFrame
@@ -33,11 +35,13 @@ class VideoWriter:
     """A context manager; the format is the one that the suffix of `final` names.
 
     Without an error, and on Ctrl-C once a frame was written, the file is finished, so that it plays, and gets its
-    name; on any other error nothing is left under that name.
+    name. So it does, as far as it was written, when the disk is full or the encoder fails; on any other error nothing
+    is left under that name.
 
     size_wh: of the frames. H.264 holds even sides only: an odd one is filled up by repeating the last row or column.
     source: whose times, colours and sound are kept; None: a camera's.
     rate: frames a second for the encoder; the frames' own times are what is written.
+    codec: None takes the best encoder of this machine.
     preset, crf: of libx264 and libx265; `ultrafast` takes .6 of the time of `veryfast` and 7 times the space.
 
     Raises:
@@ -50,16 +54,17 @@ class VideoWriter:
         size_wh: tuple[int, int],
         source: VideoReader | None = None,
         rate: Fraction | None = None,
-        codec: str = "libx264",
+        codec: str | None = None,
         *,
         preset: str = "veryfast",
         crf: int = 18,
     ) -> None:
-        self.final, self.size_wh, self.codec = final, size_wh, codec
+        self.final, self.size_wh, self.codec = final, size_wh, codec or ""
         self.rate = rate or (source.rate if source else Fraction(30))
         self.frames = 0
         """Written so far."""
-        self._options = {"preset": preset, "crf": str(crf)} if codec in ("libx264", "libx265") else {}
+        self._is_broken = False
+        self._preset, self._crf = preset, crf
         self._source = source
         self._colours = source.colours if source else Colours.of_size(size_wh)
         self._life = self._written()
@@ -70,13 +75,18 @@ class VideoWriter:
         check_rgb(pixels, "pixels")
         if pixels.shape[1::-1] != self.size_wh:
             raise ValueError(f"pixels: got {pixels.shape[1::-1]}, expected {self.size_wh}, the size of the video")
-        self._thread.submit(self._encode, pixels, frame).result()
+        try:
+            self._thread.submit(self._encode, pixels, frame).result()
+        except BaseException:
+            self._is_broken = True
+            raise
 
     def __enter__(self) -> Self:
         require_pyav()
         from av.video.reformatter import VideoReformatter
 
         self._reformatter = VideoReformatter()
+        self.codec = self.codec or best_encoder()
         self._life.__enter__()
         return self
 
@@ -93,8 +103,8 @@ class VideoWriter:
         stopped = None
         with (
             atomic_path(self.final) as temporary,
-            _one_sentence(self.final),
-            av.open(str(temporary.absolute()), "w") as self._container,
+            self._kept_if_it_plays(temporary),
+            av.open(str(temporary.absolute()), "w", options=container_options(self.final)) as self._container,
             # Ctrl-C comes to the main thread: here it cannot take away a packet that later ones build on.
             ThreadPoolExecutor(1) as self._thread,
         ):
@@ -102,17 +112,33 @@ class VideoWriter:
             with self._open_sound() as self._sound:
                 try:
                     yield
-                except KeyboardInterrupt as error:
-                    if not self.frames:
+                except (KeyboardInterrupt, OutputError) as error:  # the latter of another file of the same run
+                    if not self.frames or self._is_broken:
                         raise
                     stopped = error
                 self._thread.submit(self._finish, is_whole=stopped is None).result()
         if stopped is not None:
             raise stopped
 
+    @contextmanager
+    def _kept_if_it_plays(self, temporary: Path) -> Iterator[None]:
+        """Where writing fails, what was written gets its name, and the sentence says so."""
+        from av.error import FFmpegError
+
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            reason = error.strerror or str(error)
+            kept = count_frames(temporary)
+            if kept:
+                temporary.replace(self.final)
+            left = f"its first {kept} frames are there and play" if kept else "nothing was left under that name"
+            raise OutputError(f"{self.final}: cannot be written: {reason}; {left}") from error
+
     def _add_stream(self) -> VideoStream:
         try:
-            stream = self._container.add_stream(self.codec, rate=self.rate, options=self._options)
+            chosen = options(self.codec, self._preset, self._crf)
+            stream = self._container.add_stream(self.codec, rate=self.rate, options=chosen)
         except ValueError as error:
             raise OutputError(
                 f"{self.final}: cannot be encoded as {self.codec!r}: {error}; name the output .mp4, .mkv or .mov"
@@ -120,6 +146,8 @@ class VideoWriter:
         assert stream.type == "video"
         stream.width, stream.height = (side + side % 2 for side in self.size_wh)
         stream.pix_fmt = "yuv420p"
+        if bits := bit_rate(self.codec, self.size_wh, self.rate):
+            stream.bit_rate = bits
         stream.codec_context.time_base = self._source.time_base if self._source else CAMERA_TIME_BASE
         if self._source:
             stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
@@ -147,17 +175,6 @@ class VideoWriter:
         self._container.mux(self._stream.encode(None))
         if self._sound is not None and is_whole:
             self._sound.copy_until(float("inf"))
-
-
-@contextmanager
-def _one_sentence(final: Path) -> Iterator[None]:
-    from av.error import FFmpegError
-
-    try:
-        yield
-    except FFmpegError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{final}: cannot be written: {reason}; nothing was left under that name") from error
 
 
 def _even(pixels: RgbImage) -> RgbImage:

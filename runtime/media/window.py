@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
@@ -19,21 +20,24 @@ LARGEST_WH = (1280, 720)
 
 _LOOK = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL  # the last: no buttons, no status bar
 _QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})  # 27: Esc
+_LETTERS = frozenset(map(ord, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ?"))
 
 
 class Window:
     """A context manager; opens with the first frame.
 
+    on_key: told the letter of each key that does not end it, in lower case.
+
     Raises:
         OutputError: there is no screen, or OpenCV is built without windows.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, on_key: Callable[[str], None] = lambda _: None) -> None:
         can_show, why = has_display()
         if not can_show:
             raise OutputError(f"no window can be shown: {why}; or write to a file with --output")
         prepare()
-        self.title = title
+        self.title, self._on_key = title, on_key
         self._is_open = False
 
     def show(self, frame: RgbImage) -> bool:
@@ -43,8 +47,10 @@ class Window:
             cv2.resizeWindow(self.title, *window_size(frame.shape[1], frame.shape[0]))
             self._is_open = True
         cv2.imshow(self.title, bgr_from_rgb(frame))
-        if cv2.waitKey(1) & 0xFF in _QUIT_KEYS:
+        if (key := cv2.waitKey(1) & 0xFF) in _QUIT_KEYS:
             return False
+        if key in _LETTERS:
+            self._on_key(chr(key).lower())
         try:
             return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
         except cv2.error:  # with Qt, asking after the last window was closed is an error

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..media.source import VideoFrame
-from ..pipeline import RestoredFrame, enlarge
+from ..moving import MovingChain, PreparedFrame
+from ..options import RestoreOptions
+from ..pipeline import RestoredFrame, Restorer, enlarge
 from ..pixels import RgbImage
+from ..track import Pace
 from .compare import side_by_side
+from .effort import keep_up
 from .failure import reason
 from .picture_work import Restore
 from .records import Record, face_record, rounded_milliseconds
@@ -33,16 +38,43 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class FrameWork:
-    """What is done with each frame of a run."""
+    """What is done with the frames of a run: `prepared` one after the other, the rest of each by itself.
+
+    The faces of a moving picture are tracked where `restore` is a `Restorer`; a stand-in restores frame by frame.
+    """
 
     restore: Restore
     scale: int = 2
+    options_now: Callable[[], RestoreOptions] | None = None
+    """Asked once a frame for the options it is restored with; None: the restorer's own."""
 
-    def __call__(self, frame: VideoFrame) -> FrameResult:
+    def prepared(
+        self, frames: Iterable[VideoFrame], *, live: bool = False, say: Callable[[str], None] | None = None
+    ) -> Iterator[VideoFrame | PreparedFrame[VideoFrame]]:
+        """What `self(...)` takes, for each frame, in order.
+
+        live: no frame waits for later ones, and where they come too fast less is done; `say` is told in a sentence.
+        """
+        chain = self._chain(live)
+        if chain is None:
+            return iter(frames)
+        paced = keep_up(frames, chain.tracker, say) if live else frames
+        return chain(paced, lambda frame: frame.pixels)
+
+    def _chain(self, live: bool) -> MovingChain | None:
+        if not isinstance(self.restore, Restorer):
+            return None
+        return self.restore.moving(self.options_now, ahead=0 if live else Pace().search_every)
+
+    def __call__(self, item: VideoFrame | PreparedFrame[VideoFrame]) -> FrameResult:
+        frame = item.frame if isinstance(item, PreparedFrame) else item
         try:
+            if isinstance(item, PreparedFrame) and isinstance(self.restore, Restorer):
+                return FrameResult(frame, self.restore.finish(frame.pixels, item))
             return FrameResult(frame, self.restore(frame.pixels))
         except Exception as error:  # a frame left out would be seen; one that is merely enlarged hardly is
-            plain = RestoredFrame(enlarge(frame.pixels, self.scale), [], {})
+            scale = item.options.scale if isinstance(item, PreparedFrame) else self.scale
+            plain = RestoredFrame(enlarge(frame.pixels, scale), [], {})
             return FrameResult(frame, plain, reason(f"{frame.seconds:.2f} s", error))
 
     def compared(self, result: FrameResult) -> RgbImage:

@@ -14,10 +14,12 @@ LOOK_AHEAD = 2
 """Items a worker that may be under way or waiting for their turn: what bounds the memory."""
 
 
-def ordered_map(work: Callable[[T], U], items: Iterable[T], workers: int) -> Generator[U, None, None]:
+def ordered_map(
+    work: Callable[[T], U], items: Iterable[T], workers: int, look_ahead: int = LOOK_AHEAD
+) -> Generator[U, None, None]:
     """Yield `work(item)` for each item, in order, as soon as it is there; `workers` threads do the work.
 
-    `items` is read by the thread that iterates, never more than `LOOK_AHEAD * workers` ahead. What `work` or `items`
+    `items` is read by the thread that iterates, never more than `look_ahead * workers` ahead. What `work` or `items`
     raises is raised at its item's place, after everything before it; what comes later is dropped. A caller that may
     stop early closes the iterator (`contextlib.closing`), which waits for the work under way.
     """
@@ -26,7 +28,7 @@ def ordered_map(work: Callable[[T], U], items: Iterable[T], workers: int) -> Gen
     try:
         for future in _submitted(pool, work, items):
             pending.append(future)
-            while pending and (pending[0].done() or len(pending) >= LOOK_AHEAD * workers):
+            while pending and (pending[0].done() or len(pending) >= look_ahead * workers):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

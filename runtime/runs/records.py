@@ -104,7 +104,9 @@ def resumable(path: Path, run: Mapping[str, Any], is_done: Callable[[Record], bo
 
 def face_record(face: RestoredFace, crop: str | None = None) -> Record:
     """One face as JSON: pixels of the source with two decimals, pixel centres at integers."""
+    tracked = {} if face.track is None else {"track": face.track, "opacity": round(float(face.opacity), 3)}
     return {
+        **tracked,
         "box_xyxy": _rounded(face.face.box_xyxy),
         "landmarks": _rounded(face.face.landmarks),
         "score": round(float(face.face.score), 4),

@@ -9,8 +9,10 @@ from typing import Literal
 
 from ..errors import UsageError
 from ..machine import cores
-from ..media.video import VIDEO_SUFFIXES, is_video
+from ..media.suffixes import VIDEO_SUFFIXES, is_video
+from ..media.uri import SourceUri, parse_uri
 from ..options import RestoreOptions
+from ..preview.address import Address
 
 OUTPUT = Path("fsr-out")
 
@@ -22,7 +24,13 @@ class Request:
     input: str | None = None
     camera: int | None = None
     output: Path | None = None
-    """None: a window for a camera where there is a display, else `fsr-out`."""
+    """None: a window for a live source where there is a display, else `fsr-out`."""
+    window: bool = False
+    preview: str | None = None
+    """Where the page is served; takes the place of a window unless that is asked for too."""
+    headless: bool = False
+    crops: bool = False
+    record: Path | None = None
     bundle: Path | None = None
     engine: str = "auto"
     precision: str = "auto"
@@ -39,31 +47,37 @@ class Request:
     quiet: bool = False
     bench: bool = False
     naive: bool = False
+    moving: bool = False
     doctor: bool = False
 
     def __post_init__(self) -> None:
+        _ = (self.camera or 0) < 0 or self.source  # checks its own
         for sentence, is_broken in RULES:
             if is_broken(self):
                 raise UsageError(sentence)
-        _ = self.options  # checks its own
+        _ = self.options, self.preview_address  # check their own
+
+    @property
+    def preview_address(self) -> Address | None:
+        return None if self.preview is None else Address.parse(self.preview)
 
     @property
     def options(self) -> RestoreOptions:
         return RestoreOptions(self.scale, self.min_face, self.max_faces, self.only_center, self.strength)
 
     @property
-    def kind(self) -> Literal["camera", "video", "pictures", "none"]:
-        """What the input is, by its name."""
-        if self.camera_index is not None:
-            return "camera"
-        if self.input is None:
-            return "none"
-        return "video" if is_video(Path(self.input)) else "pictures"
+    def source(self) -> SourceUri | None:
+        """`--camera 0` and `--input 0` are the same; None where neither is given."""
+        if self.input is not None:
+            return parse_uri(self.input)
+        return None if self.camera is None else parse_uri(str(self.camera))
 
     @property
-    def camera_index(self) -> int | None:
-        """`--camera 0` and `--input 0` are the same."""
-        return int(self.input) if self.input is not None and self.input.isdecimal() else self.camera
+    def kind(self) -> Literal["live", "video", "pictures", "none"]:
+        """What the input is, by its name."""
+        if (source := self.source) is None:
+            return "none"
+        return "live" if source.is_moving else "video" if source.kind == "video" else "pictures"
 
     @property
     def output_path(self) -> Path:
@@ -77,18 +91,36 @@ class Request:
 
 RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     ("--doctor and --bench are runs of their own; give one of them", lambda r: r.doctor and r.bench),
+    ("--moving: measures moving scenes and needs --bench", lambda r: r.moving and not r.bench),
+    (
+        "--moving: measures scenes of its own making; leave --input out",
+        lambda r: r.moving and r.input is not None,
+    ),
     ("--naive: times the naive chain beside ours and needs --bench", lambda r: r.naive and not r.bench),
     (
         "--bench: measures pictures; give a folder of your own, or leave --input out",
-        lambda r: r.bench and r.kind in ("video", "camera"),
-    ),
-    ("--input and --camera: give one of them", lambda r: r.input is not None and r.camera is not None),
-    (
-        "got no input; give --input with a folder, a picture or a video, or --camera with a number, or see --help",
-        lambda r: r.kind == "none" and not (r.doctor or r.bench),
+        lambda r: r.bench and r.kind in ("video", "live"),
     ),
     ("--camera: got a negative number, expected 0 for the first camera", lambda r: (r.camera or 0) < 0),
+    ("--input and --camera: give one of them", lambda r: r.input is not None and r.camera is not None),
+    (
+        "got no input; give --input with a folder, picture, video or stream, or --camera with a number, or see --help",
+        lambda r: r.kind == "none" and not (r.doctor or r.bench),
+    ),
     ("--workers: expected 1 or more; leave it out for one a core", lambda r: r.workers is not None and r.workers < 1),
+    ("--window and --headless: give one of them", lambda r: r.window and r.headless),
+    (
+        "--window, --preview, --crops: are for moving pictures; a picture's faces are always written",
+        lambda r: (r.window or r.preview is not None or r.crops) and r.kind == "pictures",
+    ),
+    (
+        "--record: keeps what a camera or stream brings; a file is kept already, so leave it out",
+        lambda r: r.record is not None and r.kind != "live",
+    ),
+    (
+        "--record: expected the name of a video, such as camera.mkv, and another than that of --output",
+        lambda r: r.record is not None and (not is_video(r.record) or r.record == r.output),
+    ),
     (
         "--resume: goes on with a folder of pictures; a video or camera starts anew, so leave it out",
         lambda r: r.resume and r.kind != "pictures",

@@ -20,14 +20,20 @@ from ..bundle import MANIFEST, default_folder, read_manifest
 from ..files import require_writable, write_text
 from ..machine import cores
 from ..media.images import find_images
+from ..media.uri import SourceUri
 from ..media.video import Source, VideoReader
 from ..options import RestoreOptions
 from ..pipeline import Restorer
+from ..preview.controls import Controls
+from ..preview.sink import on_page, require_preview
+from .crops import into_crops
 from .folder import restore_folder, survey
 from .frame_work import FrameWork
 from .picture_work import PictureWork
 from .records import PIXELS, Record
 from .request import Request
+from .stats import StreamStats
+from .stream import Sink
 from .summary import Summary
 from .video import VideoFiles, restore_video, video_files
 
@@ -38,7 +44,9 @@ def run(request: Request) -> int:
     if request.doctor:
         return _doctor(request)
     if request.bench:
-        return _bench(request)
+        return _bench_moving(request) if request.moving else _bench(request)
+    if request.preview is not None:
+        require_preview()
     cv2.setNumThreads(max(1, cores() // request.worker_count))  # the workers are the threads
     summary = RUNS[request.kind](request, console)
     summary.show(console, request.quiet)
@@ -50,7 +58,7 @@ def run(request: Request) -> int:
 
 
 def _pictures(request: Request, console: Console) -> Summary:
-    source, output = Path(request.input or ""), request.output_path
+    source, output = _source(request).path, request.output_path
     found = survey(source, output)
     with open_restorer(request, console) as restorer:
         require_writable(output / "restored")
@@ -66,50 +74,99 @@ def _pictures(request: Request, console: Console) -> Summary:
 
 
 def _video(request: Request, console: Console) -> Summary:
-    path = Path(request.input or "")
+    path = _source(request).path
     with closing(VideoReader(path)) as reader:
         files = video_files(path.stem, reader.suffix, request.output_path, request.compare)
         files.require_apart(path)
-        return _into_video(reader, files, request, console)
+        return _into_video(reader, files, request, console, in_window=request.window)
 
 
-def _camera(request: Request, console: Console) -> Summary:
-    from ..media.camera import Camera
+def _live(request: Request, console: Console) -> Summary:
+    from ..media.capture import Capture
     from ..media.window import has_display
-    from .live import show_live
 
-    index = request.camera_index or 0
-    visible, why = has_display()
-    with closing(Camera(index)) as camera:
-        if request.output is None and visible:
-            with open_restorer(request, console) as restorer:
-                work = FrameWork(restorer, request.scale)
-                return show_live(camera, work, drawn(request, console), compare=request.compare)
-        if request.output is None:
-            console.print(f"no window: {why}; the camera goes into a video", markup=False, soft_wrap=True)
-        name = f"camera-{index}-{datetime.now():%Y%m%d-%H%M%S}"  # a later run replaces no earlier recording
-        summary = _into_video(camera, video_files(name, ".mp4", request.output_path, request.compare), request, console)
+    uri = _source(request)
+    can_show, why = has_display()
+    unwanted = request.headless or request.preview is not None
+    in_window = request.window or (request.output is None and can_show and not unwanted)
+    with closing(Capture(uri, record=request.record, say=_teller(request, console))) as source:
+        if request.output is None and (in_window or request.preview is not None):
+            return _before_eyes(source, request, console, in_window=in_window)
+        if request.output is None and not request.headless:
+            console.print(f"no window: {why}; {_called(uri)} goes into a video", markup=False, soft_wrap=True)
+        name = f"{_called(uri).replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"  # replaces no earlier recording
+        files = video_files(name, ".mp4", request.output_path, request.compare)
+        summary = _into_video(source, files, request, console, in_window=in_window)
     summary.stopped = False  # Ctrl-C is how a camera ends
     return summary
 
 
-def _into_video(source: Source, files: VideoFiles, request: Request, console: Console) -> Summary:
+def _before_eyes(source: Source, request: Request, console: Console, *, in_window: bool) -> Summary:
+    from . import live
+
+    with open_restorer(request, console) as restorer:
+        stats, controls = StreamStats(source), Controls(request.options, fixed_scale=in_window)
+        work = FrameWork(restorer, request.scale, partial(controls.options, request.options))
+        windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
+        pages = _pages(request, console, restorer, stats, controls)
+        sinks = [*_crops(request, request.output_path / "faces"), *windows, *pages]
+        return live.show_live(source, work, drawn(request, console), stats, sinks, workers=request.worker_count)
+
+
+def _into_video(source: Source, files: VideoFiles, request: Request, console: Console, *, in_window: bool) -> Summary:
+    from . import live
+
     with open_restorer(request, console) as restorer:
         require_writable(files.video.parent)
+        stats, controls = StreamStats(source), Controls(request.options, fixed_scale=True)
+        work = FrameWork(restorer, request.scale, partial(controls.options, request.options))
+        windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
         return restore_video(
             source,
-            FrameWork(restorer, request.scale),
+            work,
             files,
             drawn(request, console),
             run=header(request, restorer.description),
             workers=request.worker_count,
+            more=[*_crops(request, files.faces), *windows, *_pages(request, console, restorer, stats, controls)],
+            stats=stats,
         )
+
+
+def _crops(request: Request, folder: Path) -> list[Sink]:
+    return [into_crops(folder)] if request.crops else []
+
+
+def _pages(
+    request: Request, console: Console, restorer: Restorer, stats: StreamStats, controls: Controls
+) -> list[Sink]:
+    if (address := request.preview_address) is None:
+        return []
+    say = partial(console.print, markup=False, highlight=False, soft_wrap=True)  # with --quiet too, for the token
+    about, source = restorer.description, str(_source(request))
+    return [on_page(address, stats, controls, say, about=about, source=source)]
+
+
+def _source(request: Request) -> SourceUri:
+    source = request.source
+    assert source is not None, "the rules ask for one"
+    return source
+
+
+def _called(uri: SourceUri) -> str:
+    """`camera 0`, `stream`."""
+    return f"{uri.kind} {uri.number}" if uri.kind in ("camera", "csi") else uri.kind
+
+
+def _teller(request: Request, console: Console) -> Callable[[str], None]:
+    """Of what is lost and found again."""
+    return partial(drawn(request, console).print, markup=False, highlight=False, soft_wrap=True)
 
 
 RUNS: Mapping[str, Callable[[Request, Console], Summary]] = {
     "pictures": _pictures,
     "video": _video,
-    "camera": _camera,
+    "live": _live,
 }
 
 
@@ -133,7 +190,7 @@ def drawn(request: Request, console: Console) -> Console:
 
 def header(request: Request, description: str) -> Record:
     """Of a record file: the program, the models, and every option that shapes the pixels."""
-    folder = request.bundle or default_folder()
+    folder, uri = request.bundle or default_folder(), _source(request)
     name, sha256 = read_manifest(folder).name, hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     pixels: dict[str, Any] = {
         "--bundle": f"{name} ({sha256[:12]})",
@@ -148,7 +205,7 @@ def header(request: Request, description: str) -> Record:
     }
     return {
         "version": version("fsr-edge"),
-        "input": request.input if request.camera_index is None else f"camera {request.camera_index}",
+        "input": _called(uri) if uri.kind in ("camera", "csi") else uri.shown,
         "bundle": name,
         "manifest_sha256": sha256,
         "engine": description,
@@ -175,6 +232,20 @@ def _bench(request: Request) -> int:
     report = run_bench(
         partial(_opened, request), request.options, request.worker_count, naive=request.naive, pictures=pictures
     )
+    if request.output:
+        write_text(request.output, report.to_json() + "\n")
+    if request.json:
+        click.echo(report.to_json())
+    else:
+        Console().print(render(report))
+    return 0
+
+
+def _bench_moving(request: Request) -> int:
+    from ..bench.moving import run_moving_bench
+    from ..bench.moving_figures import render
+
+    report = run_moving_bench(partial(_opened, request), request.options, request.worker_count, naive=request.naive)
     if request.output:
         write_text(request.output, report.to_json() + "\n")
     if request.json:

@@ -1,4 +1,8 @@
-"""Moving pictures: frames of a source -> restored by several workers -> shown in order to every sink, and recorded."""
+"""Moving pictures: frames of a source -> tracked -> restored by several workers -> shown in order, and recorded.
+
+One thread reads the source and tracks, for that takes the frames in order; the workers do the rest of the frames side
+by side; the calling thread shows them to the sinks. Between them lie queues that bound what is under way.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import InputError
 from ..interrupt import stop_on_interrupt
 from ..media.source import Source
+from .ahead import read_ahead
 from .frame_work import FrameResult, FrameWork
-from .ordered import ordered_map
+from .ordered import LOOK_AHEAD, ordered_map
 from .progress import progress
 from .records import Records
 from .summary import Summary
@@ -53,7 +58,7 @@ def restore_stream(
                 shows = [stack.enter_context(sink) for sink in sinks]
                 records = Records(summary.records, run, sync=False) if summary.records else None
                 add = stack.enter_context(records).add if records else None
-                results = stack.enter_context(closing(_results(source, work, shows, workers, stop)))
+                results = stack.enter_context(closing(_results(source, work, shows, workers, stop, say(console))))
                 for number, result in enumerate(results):
                     record = result.record(number)
                     summary.add(f"frame {number}", record)
@@ -71,11 +76,20 @@ def restore_stream(
 
 
 def _results(
-    source: Source, work: FrameWork, shows: Sequence[Show], workers: int, stop: Event
+    source: Source,
+    work: FrameWork,
+    shows: Sequence[Show],
+    workers: int,
+    stop: Event,
+    say: Callable[[str], None],
 ) -> Generator[FrameResult, None, None]:
     """Results in order, once each was shown; after `stop`, what was under way and then KeyboardInterrupt."""
     frames = takewhile(lambda _: not stop.is_set(), source)
-    with closing(ordered_map(work, frames, workers)) as results:
+    waiting = 1 if source.live else workers  # a frame that waits is late
+    with (
+        closing(read_ahead(work.prepared(frames, live=source.live, say=say), waiting)) as prepared,
+        closing(ordered_map(work, prepared, workers, waiting if source.live else LOOK_AHEAD)) as results,
+    ):
         for result in results:
             wanted = [show(result) is not False for show in shows]
             yield result
@@ -83,3 +97,8 @@ def _results(
                 return
     if stop.is_set():
         raise KeyboardInterrupt
+
+
+def say(console: Console) -> Callable[[str], None]:
+    """Prints a sentence, between the frames of a progress bar too."""
+    return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,8 @@ from .records import Record
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .stats import StatsSnapshot
+
 NAMED = 10
 """Failures that are named at the end; the others are in results.jsonl."""
 
@@ -41,9 +43,15 @@ class Summary:
     """Results of earlier runs in the output folder that this run neither wrote nor kept."""
     seconds: float = 0.0
     stopped: bool = False
-    """By Ctrl-C, before the end."""
+    """By Ctrl-C or SIGTERM, before the end."""
     cut: str | None = None
     """Why the source ended early."""
+    dropped: int = 0
+    """Frames of a live source that came faster than they were taken."""
+    reconnects: int = 0
+    """How often a live source was lost and found again."""
+    latency_ms: tuple[float, float] | None = None
+    """Median and 95th percentile from capture until a frame was in every output; None of a file."""
     faces: Counter[str] = field(default_factory=Counter)
     """By what became of them."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -59,9 +67,15 @@ class Summary:
         self.first_only += record.get("frames", 1) > 1
         self.faces.update(_fate(face) for face in record["faces"])
 
+    def count_stream(self, dropped: int, reconnects: int, figures: StatsSnapshot) -> None:
+        """Take over what a live source and the run over it have counted."""
+        self.dropped, self.reconnects = dropped, reconnects
+        if figures.latency_ms_median is not None and figures.latency_ms_p95 is not None:
+            self.latency_ms = figures.latency_ms_median, figures.latency_ms_p95
+
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 1 where something failed, else 0."""
+        """130 after Ctrl-C or SIGTERM, 1 where something failed, else 0."""
         return 130 if self.stopped else int(bool(self.failed or self.cut))
 
     @property
@@ -93,6 +107,9 @@ class Summary:
             "a_second": round(self.rate, 3),
             "stopped": self.stopped,
             "cut": self.cut,
+            "dropped": self.dropped,
+            "reconnects": self.reconnects,
+            "latency_ms": self.latency_ms and [round(value, 1) for value in self.latency_ms],
         }
 
     def show(self, console: Console, quiet: bool = False) -> None:
@@ -126,12 +143,17 @@ class Summary:
             parts.append(f"{_count(self.stale, 'file')} of earlier runs stay in {self.output}")
         if self.skipped:
             parts.append(f"{self.skipped} done before")
+        if self.latency_ms:
+            parts.append(f"{self.dropped} dropped")
+            parts.append(f"{self.latency_ms[0]:.0f} ms from camera to output (95%: {self.latency_ms[1]:.0f} ms)")
+        if self.reconnects:
+            parts.append(f"lost and found again {_count(self.reconnects, 'time')}")
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         if self.cut:
             parts.append(f"ended early: {self.cut}")
         if self.stopped:
-            parts.append("stopped by Ctrl-C" + ("; --resume goes on from here" if self.unit == "picture" else ""))
+            parts.append("stopped by a signal" + ("; --resume goes on from here" if self.unit == "picture" else ""))
         return "; ".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from ..media.video import Source, VideoReader, VideoWriter, is_video
 from .compare import bar_height
 from .frame_work import FrameWork
 from .picture_work import require_memory
-from .stream import Show, restore_stream
+from .stats import StreamStats
+from .stream import Show, Sink, restore_stream
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class VideoFiles:
     compare: Path | None
     """Bicubic and restored side by side."""
     records: Path
+    faces: Path
+    """Folder of the crops of each track."""
 
     def require_apart(self, source: Path) -> None:
         """Refuse, by `UsageError`, to write over the video that is read."""
@@ -46,9 +49,11 @@ def video_files(name: str, suffix: str, output: Path, compare: bool = False) -> 
     if is_video(output):
         beside = output.with_name(fitted(output.stem, f".compare{output.suffix}"))
         records = output.with_name(fitted(output.stem, RECORDS))
-        return VideoFiles(output, output, beside if compare else None, records)
+        faces = output.with_name(fitted(output.stem, ".faces"))
+        return VideoFiles(output, output, beside if compare else None, records, faces)
     video, beside = (output / folder / f"{name}{suffix}" for folder in ("restored", "compare"))
-    return VideoFiles(output, video, beside if compare else None, output / fitted(name, RECORDS))
+    records, faces = output / fitted(name, RECORDS), output / "faces" / name
+    return VideoFiles(output, video, beside if compare else None, records, faces)
 
 
 def restore_video(
@@ -59,19 +64,26 @@ def restore_video(
     *,
     run: Mapping[str, Any],
     workers: int = 1,
+    more: Sequence[Sink] = (),
+    stats: StreamStats | None = None,
 ) -> Summary:
-    """Restore every frame of `source`; see `stream_run`. On Ctrl-C the frames so far are a video that plays.
+    """Restore every frame of `source`; see `restore_stream`. On Ctrl-C the frames so far are a video that plays.
+
+    more: where the frames go besides. stats: counts them.
 
     Raises:
         InputError: the frames would be too large once enlarged.
-        OutputError: a file cannot be written; no video is left under its name.
+        OutputError: a file cannot be written; of the videos, what was written by then is left and plays.
     """
     require_memory(files.video, source.size_wh, work.scale)
     finals = [final for final in (files.video, files.compare, files.records) if final]
     remove_temporaries(path for final in finals for path in temporaries_of(final))
     sinks = [_plain(source, work, files.video), *([_beside(source, work, files.compare)] if files.compare else [])]
     summary = Summary("frame", files.output, files.records, source.frames)
-    return restore_stream(source, work, sinks, summary, console, run=run, workers=workers)
+    stats = stats or StreamStats(source)
+    restore_stream(source, work, [*sinks, *more, stats.sink()], summary, console, run=run, workers=workers)
+    summary.count_stream(source.dropped, source.reconnects, stats.snapshot())
+    return summary
 
 
 @contextmanager

@@ -1,0 +1,130 @@
+"""What `--bench --moving` measured, as numbers, as JSON and for a terminal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ..machine import Machine
+from ..options import RestoreOptions
+from .figures import Timing
+from .flicker import Steadiness
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+COLUMNS = (
+    "fsr",
+    "frames/s",
+    "of processor",
+    "naive",
+    "x naive",
+    "of processor",
+    "recall of naive's",
+    "of true",
+    "share of floor",
+    "stages",
+)
+
+
+@dataclass(frozen=True)
+class MovingLoad:
+    """One scene."""
+
+    name: str
+    frames: int
+    restored: float
+    """Faces a frame."""
+    milliseconds: Timing
+    """A frame, with the workers of the report."""
+    cpu_milliseconds: float
+    """Of processor, a frame, all threads together: what it takes however busy the machine is with other things."""
+    naive: Timing | None
+    """The same of the naive chain with as many."""
+    times_naive: float | None
+    """Median over rounds."""
+    times_naive_cpu: float | None
+    """The same of processor time."""
+    recall_of_naive: float | None
+    """Share of the boxes that the naive chain's detector sees in any frame, by which one of ours lies."""
+    recall_of_truth: float
+    """The same of the true faces that are whole."""
+    stages: dict[str, float]
+    """Milliseconds a frame, the least of all rounds, each stage by itself in one thread."""
+    one_thread: Timing
+    """All stages, one after the other."""
+    share_of_floor: float
+    """Of the speed at which the workers would do nothing but those stages, all the time."""
+
+
+@dataclass(frozen=True)
+class SteadyReport:
+    on: str
+    tracked: Steadiness
+    frame_by_frame: Steadiness
+
+
+@dataclass(frozen=True)
+class MovingReport:
+    """Everything measured, and what it must be read with."""
+
+    machine: Machine
+    engine: str
+    options: RestoreOptions
+    codec: str
+    workers: int
+    rounds: int
+    loads: list[MovingLoad]
+    steadiness: SteadyReport
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def render(report: MovingReport) -> RenderableType:
+    """Speed, recall and steadiness."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    machine, steady = report.machine, report.steadiness
+    head = (
+        f"{machine.processor}, {machine.cores} cores; {report.engine}; moving scenes of 1280x720, {report.codec}, "
+        f"scale {report.options.scale}, {report.workers} workers, median of {report.rounds} rounds"
+    )
+    speed = Table("", title="milliseconds a frame", title_justify="left")
+    for column in (
+        "fsr",
+        "frames/s",
+        "CPU",
+        "naive",
+        "x naive",
+        "x CPU",
+        "recall of naive's",
+        "of true",
+        "share of floor",
+        "stages",
+    ):
+        speed.add_column(column, justify="right")
+    for load in report.loads:
+        speed.add_row(
+            load.name,
+            f"{load.milliseconds.median:.1f}",
+            f"{1e3 / load.milliseconds.median:.1f}",
+            f"{load.cpu_milliseconds:.1f}",
+            f"{load.naive.median:.0f}" if load.naive else "",
+            f"{load.times_naive:.1f}" if load.times_naive else "",
+            f"{load.times_naive_cpu:.1f}" if load.times_naive_cpu else "",
+            f"{load.recall_of_naive:.3f}" if load.recall_of_naive is not None else "",
+            f"{load.recall_of_truth:.3f}",
+            f"{load.share_of_floor:.0%}",
+            ", ".join(f"{stage} {value:.1f}" for stage, value in load.stages.items()),
+        )
+    steadiness = Table("", title=f"steadiness: {steady.on}", title_justify="left")
+    for column in ("flicker", "PSNR", "lag in frames"):
+        steadiness.add_column(column, justify="right")
+    for name, each in (("tracked", steady.tracked), ("frame by frame", steady.frame_by_frame)):
+        steadiness.add_row(name, f"{each.flicker:.2f}", f"{each.psnr:.2f} dB", f"{each.lag:.3f}")
+    return Group(Text(head), speed, Text(), steadiness)

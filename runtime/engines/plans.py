@@ -1,0 +1,319 @@
+"""Plans: engines that TensorRT built for one machine, kept in a cache outside any bundle.
+
+A plan lies there as TensorRT wrote it, so that trtexec opens it, beside a JSON file of the same name that says what it
+was built from and for. Deserialising a foreign or damaged plan can crash the process, so no byte of one is handed to
+TensorRT before its record, size, hash, flavour, version and GPU have been found right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from importlib.metadata import version as package_version
+from pathlib import Path
+
+from ..errors import EngineUnavailableError
+from ..files import write_bytes, write_text
+from ..strict_json import from_json
+from .cuda_device import Gpu
+from .trt_library import TensorRT
+
+PLAN, RECORD = ".plan", ".json"
+VERSION = 1
+"""Of a record; raised when a field changes its meaning."""
+DIGITS = 16
+"""Of a key's hash that stand in the names of its files."""
+
+BUILD_ANEW = "build it anew with: fsr-export build"
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """All that a plan depends on: where one of these differs, it is another plan."""
+
+    onnx: str
+    """SHA-256 of the ONNX file that is asked for."""
+    precision: str
+    flavour: str
+    version: str
+    """Of TensorRT."""
+    gpu: str | None
+    """As its driver calls it; None where it was built for compute capabilities and not for the GPU at hand."""
+    compute_capabilities: list[str]
+    """Such as `8.9`."""
+    profiles: list[list[list[int]]]
+    """Optimisation profiles in their order, each the smallest, usual and largest shape of the input."""
+    options: dict[str, str]
+    """What else was asked of the builder, such as the file that it was built from where that is another."""
+
+    @property
+    def digest(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+@dataclass(frozen=True)
+class PlanParity:
+    """What the gate said of a plan on the device that it was built for."""
+
+    faces: int
+    failures: list[str]
+    """Why it must not be used; empty if it passed."""
+    psnr_to_fp32: float | None = None
+    """dB; None, too, where nothing differs."""
+    max_difference: int | None = None
+    """Grey levels."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """What is known of a plan: the JSON file beside it."""
+
+    record: int
+    """`VERSION`."""
+    model: str
+    """For people."""
+    key: PlanKey
+    sha256: str
+    size: int
+    """Bytes of the plan."""
+    created_with: str
+    created: str
+    """When, ISO 8601 in UTC."""
+    build_seconds: float
+    workspace_mib: int | None = None
+    """That the build was given; None where TensorRT's own limit was kept."""
+    parity: PlanParity | None = None
+    """None: not measured, and `auto` leaves it alone."""
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    """By batch size, from host to host; empty where not measured."""
+    measured_on: str | None = None
+    """GPU, driver and TensorRT of `parity` and `milliseconds`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan in the cache whose record could be read."""
+
+    path: Path
+    record: PlanRecord
+
+    @property
+    def passed(self) -> bool:
+        """Whether its parity was measured here and found near enough."""
+        return self.record.parity is not None and self.record.parity.passed
+
+    @property
+    def failures(self) -> list[str]:
+        """Why the gate refused it; none where it passed or was not measured."""
+        return [] if self.record.parity is None else self.record.parity.failures
+
+    def is_of(self, onnx: str, precision: str) -> bool:
+        """Whether it runs the ONNX file of that SHA-256 in that precision."""
+        return (self.record.key.onnx, self.record.key.precision) == (onnx, precision)
+
+    def __str__(self) -> str:
+        key = self.record.key
+        where = key.gpu or f"compute capability {', '.join(key.compute_capabilities)}"
+        return f"{self.record.model} {key.precision} for {where} ({key.flavour} {key.version})"
+
+
+def plans_folder() -> Path:
+    """Where plans are kept: `$XDG_CACHE_HOME/fsr-edge/engines`, by default below `~/.cache`."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = given if given.is_absolute() else Path.home() / ".cache"  # the specification: relative ones do not count
+    return base / "fsr-edge" / "engines"
+
+
+def capability_text(compute_capability: tuple[int, int]) -> str:
+    """As keys hold it, such as `8.9`."""
+    return f"{compute_capability[0]}.{compute_capability[1]}"
+
+
+def store_plan(
+    key: PlanKey,
+    model: str,
+    data: bytes,
+    *,
+    build_seconds: float,
+    workspace_mib: int | None = None,
+    folder: Path | None = None,
+) -> Plan:
+    """Keep a plan that was just built, in place of any of the same key.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    path = (folder or plans_folder()) / f"{_plain(model)}.{key.precision}.{key.digest}{PLAN}"
+    record = PlanRecord(
+        VERSION,
+        model,
+        key,
+        hashlib.sha256(data).hexdigest(),
+        len(data),
+        f"fsr-edge {package_version('fsr-edge')}",
+        datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        round(build_seconds, 2),
+        workspace_mib,
+    )
+    for old in plans_of_digest(key.digest, path.parent):
+        remove_plan(old)  # the model may have had another name
+    write_bytes(path, data)
+    return _write_record(Plan(path, record))
+
+
+def record_figures(plan: Plan, parity: PlanParity, milliseconds: dict[str, float], measured_on: str) -> Plan:
+    """Write down what was measured of a plan."""
+    record = replace(plan.record, parity=parity, milliseconds=milliseconds, measured_on=measured_on)
+    return _write_record(Plan(plan.path, record))
+
+
+def _write_record(plan: Plan) -> Plan:
+    write_text(plan.path.with_suffix(RECORD), json.dumps(asdict(plan.record), indent=1) + "\n")
+    return plan
+
+
+def list_plans(folder: Path | None = None) -> tuple[list[Plan], dict[Path, str]]:
+    """Every plan of the cache, newest first, and by path the files that are none, with a sentence why."""
+    plans, damaged = [], {}
+    for path in sorted((folder or plans_folder()).glob(f"*{PLAN}")):
+        try:
+            plans.append(read_plan(path))
+        except EngineUnavailableError as error:
+            damaged[path] = str(error)
+    return sorted(plans, key=lambda plan: plan.record.created, reverse=True), damaged
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan at `path` with its record; the plan itself is not read.
+
+    Raises:
+        EngineUnavailableError: its record is missing, damaged, newer than this program, or another plan's.
+    """
+    beside = path.with_suffix(RECORD)
+    try:
+        data = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EngineUnavailableError(f"{path}: there is no {beside.name} that says what it is; {BUILD_ANEW}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineUnavailableError(f"{beside}: cannot be read as JSON: {error}; {BUILD_ANEW}") from error
+    if isinstance(data, dict) and type(data.get("record")) is int and data["record"] != VERSION:
+        raise EngineUnavailableError(
+            f"{beside}: got a record of version {data['record']}, this program reads {VERSION}; {BUILD_ANEW}"
+        )
+    record = from_json(PlanRecord, data, str(beside), EngineUnavailableError)
+    if path.suffixes[-2:-1] != [f".{record.key.digest}"]:
+        raise EngineUnavailableError(f"{beside}: describes another plan than {path.name}; {BUILD_ANEW}")
+    return Plan(path, record)
+
+
+def find_plan(key: PlanKey, folder: Path | None = None) -> Plan | None:
+    """The plan of exactly that key; None if there is none, or its record is damaged."""
+    for path in plans_of_digest(key.digest, folder):
+        try:
+            return read_plan(path)
+        except EngineUnavailableError:
+            continue
+    return None
+
+
+def plans_of_digest(digest: str, folder: Path | None = None) -> list[Path]:
+    """The plans whose names say that they have that key, whatever they hold."""
+    return sorted((folder or plans_folder()).glob(f"*.{digest}{PLAN}"))
+
+
+def plans_for(onnx: str, precision: str, tensorrt: TensorRT, gpu: Gpu, folder: Path | None = None) -> list[Plan]:
+    """The plans that run an ONNX file of this SHA-256 in `precision` here: those that passed first, then the newest.
+
+    Those that failed the gate are left out.
+    """
+    plans, _ = list_plans(folder)
+    mine = [plan for plan in plans if plan.is_of(onnx, precision) and why_foreign(plan, tensorrt, gpu) is None]
+    return sorted((plan for plan in mine if not plan.failures), key=lambda plan: not plan.passed)
+
+
+def require_plan(
+    model: str, onnx: str, precision: str, tensorrt: TensorRT, gpu: Gpu, folder: Path | None = None
+) -> Plan:
+    """The best of `plans_for`.
+
+    Raises:
+        EngineUnavailableError: there is none; the sentence says why those that come near are not taken.
+    """
+    if found := plans_for(onnx, precision, tensorrt, gpu, folder):
+        return found[0]
+    near = [plan for plan in list_plans(folder)[0] if plan.is_of(onnx, precision)]
+    reasons = "; ".join(_refusal(plan, tensorrt, gpu) for plan in near)
+    raise EngineUnavailableError(
+        f"{model}: there is no {precision} plan for {gpu.name} and {tensorrt}"
+        f"{f' ({reasons})' if reasons else ''}; {BUILD_ANEW} --{precision} --flavour {tensorrt.flavour}"
+    )
+
+
+def _refusal(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> str:
+    return why_foreign(plan, tensorrt, gpu) or f"one failed the gate: {'; '.join(plan.failures)}"
+
+
+def why_foreign(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> str | None:
+    """Why a plan cannot run with this library on this GPU, a clause; None if it can."""
+    key = plan.record.key
+    if (key.flavour, key.version) != (tensorrt.flavour, tensorrt.version):
+        return f"built by {key.flavour} {key.version}, here is {tensorrt}"
+    here = capability_text(gpu.compute_capability)
+    if here not in key.compute_capabilities:
+        return f"built for compute capability {', '.join(key.compute_capabilities)}, {gpu.name} has {here}"
+    if key.gpu not in (None, gpu.name):
+        return f"built on {key.gpu}, here is {gpu.name}"
+    return None
+
+
+def checked_bytes(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> bytes:
+    """The bytes of a plan that TensorRT may deserialise here.
+
+    Raises:
+        EngineUnavailableError: it was built by another library or for another GPU, failed the gate, or is damaged.
+    """
+    if reason := why_foreign(plan, tensorrt, gpu):
+        raise EngineUnavailableError(f"{plan.path}: {reason}; {BUILD_ANEW}")
+    if plan.failures:
+        raise EngineUnavailableError(f"{plan.path}: failed the gate: {plan.failures[0]}; take another precision")
+    return whole_bytes(plan)
+
+
+def whole_bytes(plan: Plan) -> bytes:
+    """The bytes of a plan if they are those that were stored.
+
+    Raises:
+        EngineUnavailableError: they cannot be read, or are not.
+    """
+    try:
+        data = plan.path.read_bytes()
+    except OSError as error:
+        raise EngineUnavailableError(f"{plan.path}: cannot be read: {error.strerror or error}; {BUILD_ANEW}") from error
+    if len(data) != plan.record.size:
+        raise EngineUnavailableError(
+            f"{plan.path}: got {len(data)} bytes, its record says {plan.record.size}; {BUILD_ANEW}"
+        )
+    if (got := hashlib.sha256(data).hexdigest()) != plan.record.sha256:
+        raise EngineUnavailableError(
+            f"{plan.path}: got sha256 {got[:12]}..., its record says {plan.record.sha256[:12]}...; {BUILD_ANEW}"
+        )
+    return data
+
+
+def remove_plan(path: Path) -> None:
+    """Delete a plan and its record, the record first: a plan without one is never used."""
+    path.with_suffix(RECORD).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _plain(model: str) -> str:
+    """A name as a file can have it."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in model)[:80] or "model"

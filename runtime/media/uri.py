@@ -1,0 +1,161 @@
+"""What a source is called: one grammar for cameras, streams, files, folders and the test scene.
+
+| written | is |
+| --- | --- |
+| `0`, `/dev/video0`, `0?size=1280x720&fps=30` | a USB camera |
+| `csi://0`, `csi://0?size=1920x1080&fps=30&element=libcamerasrc` | a camera at the board, through GStreamer |
+| `rtsp://`, `rtsps://`, `http://`, `https://`, `tcp://`, `udp://` | a stream |
+| `test://`, `test://?faces=4&size=1280x720&fps=30&seconds=10` | a synthetic scene; see `TestScene` |
+| `file:///path`, anything else | a video by its suffix, else a picture or a folder of them |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..errors import UsageError
+from .suffixes import is_video
+
+STREAMS = ("rtsp", "rtsps", "http", "https", "tcp", "udp")
+
+Kind = Literal["camera", "csi", "stream", "test", "video", "pictures"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_CAMERA = re.compile(r"(?:/dev/video)?(\d+)(?:\?(.*))?")
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, repr=False)
+class SourceUri:
+    """A source by its name; shown, it is without user, password and query."""
+
+    kind: Kind
+    text: str
+    """As given: never to be printed."""
+    shown: str
+    """Without anything secret."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """By name, checked and converted."""
+
+    @property
+    def number(self) -> int:
+        """Of a camera."""
+        return int(self.options["number"])
+
+    @property
+    def path(self) -> Path:
+        """Of a file or folder."""
+        return Path(self.text)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is opened by `open_capture`: no file."""
+        return self.kind not in ("video", "pictures")
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __repr__(self) -> str:
+        return f"SourceUri({self.kind}, {self.shown})"
+
+
+def parse_uri(text: str) -> SourceUri:
+    """Read the name of a source; nothing is opened.
+
+    Raises:
+        UsageError: an unknown scheme or option, or an option that makes no sense.
+    """
+    if camera := _CAMERA.fullmatch(text):
+        options = {"number": int(camera[1]), **_options(text, camera[2], CAMERA_OPTIONS)}
+        name = text.removeprefix("/dev/video")  # the same camera, whichever way it is written
+        return SourceUri("camera", name, name, options)
+    scheme = found[1].lower() if (found := _SCHEME.match(text)) else "file"
+    if scheme in STREAMS:
+        return SourceUri("stream", text, without_secrets(text))
+    if scheme == "csi":
+        return _csi(text)
+    if scheme == "test":
+        return SourceUri("test", text, text, _options(text, text.partition("?")[2], TEST_OPTIONS))
+    if scheme != "file":
+        known = ", ".join(f"{name}://" for name in (*STREAMS, "csi", "test", "file"))
+        raise UsageError(f"--input: got {scheme}://, expected a file, a folder, a camera's number or one of {known}")
+    path = unquote(urlsplit(text).path) if found else text
+    return SourceUri("video" if is_video(Path(path)) else "pictures", path, path)
+
+
+def without_secrets(text: str) -> str:
+    """A URI without user, password and the values of its query; text that is no URI keeps nothing behind `://`."""
+    try:
+        parts = urlsplit(text)
+        place = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    except ValueError:
+        return f"{text.partition('://')[0]}://{_HIDDEN}"
+    user, query = f"{_HIDDEN}@" if "@" in parts.netloc else "", f"?{_HIDDEN}" if parts.query else ""
+    return f"{parts.scheme}://{user}{place}{parts.path}{query}"
+
+
+def _csi(text: str) -> SourceUri:
+    number, _, query = text.removeprefix("csi://").partition("?")
+    if not number.isdecimal():
+        raise UsageError(f"--input: got {text}, expected csi:// and the number of the camera, such as csi://0")
+    return SourceUri("csi", text, text, {"number": int(number), **_options(text, query, CSI_OPTIONS)})
+
+
+def _options(text: str, query: str | None, known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    options = {}
+    for name, value in parse_qsl(query or "", keep_blank_values=True):
+        if name not in known:
+            raise UsageError(f"--input: got option {name!r} in {text}, expected one of {', '.join(known)}")
+        try:
+            options[name] = known[name](value)
+        except (ValueError, ZeroDivisionError) as error:
+            raise UsageError(f"--input: got {name}={value} in {text}; {error}") from error
+    return options
+
+
+def _size(value: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+    if found is None or not (int(found[1]) and int(found[2])):
+        raise ValueError("expected a size such as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+def _rate(value: str) -> Fraction:
+    rate = Fraction(value)  # 30, 29.97 and 30000/1001
+    if not 0 < rate <= 1000:
+        raise ValueError("expected frames a second, above 0 to 1000")
+    return rate
+
+
+def _flag(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("expected 0 or 1")
+    return value == "1"
+
+
+def _element(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise ValueError("expected the name of a GStreamer element, such as libcamerasrc")
+    return value
+
+
+CAMERA_OPTIONS: Mapping[str, Callable[[str], Any]] = {"size": _size, "fps": _rate}
+CSI_OPTIONS: Mapping[str, Callable[[str], Any]] = {**CAMERA_OPTIONS, "element": _element}
+TEST_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "faces": int,
+    "size": _size,
+    "fps": _rate,
+    "seconds": float,
+    "speed": float,
+    "cuts": float,
+    "noise": float,
+    "crf": int,
+    "seed": int,
+    "live": _flag,
+}

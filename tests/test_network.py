@@ -1,0 +1,252 @@
+"""Streams from a server on this machine: read, lost and found again, damaged, silent, recorded; no secret is said."""
+
+from __future__ import annotations
+
+import io
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fsr.runtime.errors import InputError
+from fsr.runtime.media.capture import Capture, Patience
+from fsr.runtime.media.network import NetworkStream
+from fsr.runtime.media.recording import PacketRecording
+from fsr.runtime.media.uri import parse_uri
+
+av = pytest.importorskip("av", reason="streams need PyAV")
+
+SIZE_WH = (96, 64)
+PACE = 0.02
+HASTE = Patience(open=30.0, frame=2.0, first_pause=0.05, longest_pause=0.1)
+WAIT = 30.0
+
+
+def encoded(
+    frames: int,
+    size_wh: tuple[int, int] = SIZE_WH,
+    format_name: str = "mpegts",
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """A stream of grey frames, each of another level, with a key frame every 5."""
+    buffer = io.BytesIO()
+    quality = {"g": "5", "tune": "zerolatency", "crf": "10"} if codec == "libx264" else {}
+    with av.open(buffer, "w", format=format_name, options=options or {}) as container:
+        stream = container.add_stream(codec, rate=25, options=quality)
+        stream.width, stream.height = size_wh
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for number in range(frames):
+            pixels = np.full((size_wh[1], size_wh[0], 3), 30 + 5 * (number % 40), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
+    def log_message(self, format: str, *_: Any) -> None: ...
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers every request with `body` in pieces of 20 kB a second, and then is silent or hangs up."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, port: int, body: bytes, kind: str, *, hangs_up: bool) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.body, self.kind, self.hangs_up = body, kind, hangs_up
+        self.over = threading.Event()
+        self.connections: list[socket.socket] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+
+class Handler(socketserver.StreamRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def handle(self) -> None:
+        self.server.connections.append(self.request)
+        with suppress(OSError):
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(
+                f"HTTP/1.0 200 OK\r\nContent-Type: {self.server.kind}\r\nConnection: close\r\n\r\n".encode()
+            )
+            pieces = [self.server.body[start : start + 2000] for start in range(0, len(self.server.body), 2000)]
+            for piece in pieces:
+                self.wfile.write(piece)
+                self.wfile.flush()
+                if self.server.over.wait(PACE):
+                    return
+            if not self.server.hangs_up:
+                self.server.over.wait()
+
+
+@contextmanager
+def serving(body: bytes, port: int = 0, kind: str = "video/mp2t", *, hangs_up: bool = True) -> Iterator[int]:
+    """A server that is there until it is left; its port."""
+    with Server(port, body, kind, hangs_up=hangs_up) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.over.set()
+            server.shutdown()
+            for connection in server.connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def address(port: int) -> str:
+    return f"http://user:secret@127.0.0.1:{port}/live?token=hidden"
+
+
+def until(holds: Callable[[], Any]) -> None:
+    end = time.monotonic() + WAIT
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+
+
+def levels(frames: Any) -> list[int]:
+    return [round((float(frame.pixels.mean()) - 30) / 5) for frame in frames]
+
+
+# In this process
+
+
+def test_a_stream_gives_its_frames_with_their_times_until_it_ends() -> None:
+    frames = []
+    with serving(encoded(30)) as port, pytest.raises(InputError, match=r"the stream (ended|was lost)") as caught:
+        with NetworkStream(parse_uri(address(port))) as stream:
+            assert (stream.size_wh, stream.rate, stream.live) == (SIZE_WH, 25, True)
+            frames.extend(stream)
+            assert levels(frames) == list(range(30))
+        raise AssertionError
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(30) / 25, atol=1e-6)
+    assert "secret" not in str(caught.value) and "hidden" not in str(caught.value)
+
+
+def test_motion_jpeg_is_read() -> None:
+    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n" for jpeg in jpegs(40)]
+    kind, got = "multipart/x-mixed-replace; boundary=frame", []
+    with (
+        serving(b"".join(parts), kind=kind) as port,
+        suppress(InputError),
+        NetworkStream(parse_uri(address(port))) as stream,
+    ):
+        got.extend(levels(stream))
+    assert got[:8] == list(range(8))
+
+
+def jpegs(count: int) -> list[bytes]:
+    data = encoded(count, format_name="mjpeg", codec="mjpeg")
+    return [b"\xff\xd8" + part for part in data.split(b"\xff\xd8")[1:]]
+
+
+def test_a_run_of_damaged_packets_is_left_out_and_the_stream_goes_on() -> None:
+    body = bytearray(encoded(60))
+    start = len(body) * 2 // 5 // 188 * 188
+    rng, got = np.random.default_rng(0), []
+    body[start : start + 20 * 188] = rng.integers(0, 256, 20 * 188, dtype=np.uint8).tobytes()
+    with serving(bytes(body)) as port, suppress(InputError), NetworkStream(parse_uri(address(port))) as stream:
+        got.extend(levels(stream))
+    assert 30 < len(got) < 60 or got != [n % 40 for n in range(60)]
+    assert got[:10] == list(range(10)) and got[-5:] == [15, 16, 17, 18, 19], "whole again after the next key frame"
+
+
+def test_nothing_there_is_one_sentence_without_the_password() -> None:
+    with pytest.raises(InputError) as caught:
+        NetworkStream(parse_uri("rtsp://user:secret@127.0.0.1:9/a?key=hidden"))
+    assert "rtsp://***@127.0.0.1:9/a?***: cannot be opened: Connection refused" in str(caught.value)
+    assert caught.value.__cause__ is None, "which names the address in full"
+
+
+def test_what_is_no_video_is_one_sentence() -> None:
+    sentence = r"127\.0\.0\.1:\d+/live\?\*\*\*: cannot be opened: [IO]n"
+    with serving(b"<html>no video</html>" * 50, kind="text/html") as port, pytest.raises(InputError, match=sentence):
+        NetworkStream(parse_uri(address(port)))
+
+
+def test_a_recording_is_the_stream_packet_by_packet(tmp_path: Path) -> None:
+    body = encoded(30)
+    with serving(body) as port, suppress(InputError):
+        recording = PacketRecording(tmp_path / "raw.mkv")
+        with NetworkStream(parse_uri(address(port)), recording) as stream:
+            list(stream)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw.mkv"]
+    with av.open(io.BytesIO(body)) as sent, av.open(str(tmp_path / "raw.mkv")) as kept:
+        theirs = [bytes(packet) for packet in sent.demux(video=0) if packet.size]
+        packets = [packet for packet in kept.demux(video=0) if packet.size]
+    assert [bytes(packet)[-10:] for packet in packets] == [data[-10:] for data in theirs], "not encoded again"
+    assert [float(packet.pts * packet.time_base) for packet in packets] == pytest.approx(np.arange(30) / 25, abs=0.001)
+
+
+# In a process of its own
+
+
+def test_a_server_that_stops_and_starts_is_found_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    with serving(encoded(200), hangs_up=False) as port:
+        source = Capture(parse_uri(address(port)), say=said.append, patience=HASTE, record=tmp_path / "raw.mkv")
+        frames = iter(source)
+        first = list(islice(frames, 5))
+    until(lambda: sum("trying again" in line for line in said) >= 3)
+    with serving(encoded(200, size_wh=(48, 64)), port, hangs_up=False):
+        until(lambda: source.reconnects == 1)
+        again = list(islice(frames, 4))
+        source.close()
+    assert again[-1].pixels.shape == first[0].pixels.shape == (64, 96, 3), "the size of the first connection"
+    assert (again[-1].pixels[:, :20] < 20).all(), "what is narrower stands in the middle"
+    assert again[0].seconds > first[-1].seconds and again[0].pts > first[-1].pts
+    assert any("back, 48x64, shown in 96x64" in line for line in said)
+    assert not [line for line in said if "secret" in line or "hidden" in line]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw-2.mkv", "raw.mkv"]
+    for path, size in (("raw.mkv", (96, 64)), ("raw-2.mkv", (48, 64))):
+        with av.open(str(tmp_path / path)) as container:
+            assert next(container.decode(video=0)).width == size[0]
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again() -> None:
+    said: list[str] = []
+    with (
+        serving(encoded(60), hangs_up=False) as port,
+        Capture(parse_uri(address(port)), say=said.append, patience=HASTE) as source,
+    ):
+        frames = iter(source)
+        until(lambda: next(frames) and source.reconnects == 1)
+    assert "brought no frame for 2 s; trying again" in said[0]
+
+
+def test_a_file_behind_http_loses_nothing_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "live").write_bytes(encoded(50, format_name="mov", options={"movflags": "frag_keyframe"}))
+    handler = partial(QuietFiles, directory=str(tmp_path))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        with Capture(parse_uri(address(server.server_address[1])), patience=HASTE) as source:
+            assert not source.live
+            got = []
+            for frame in source:
+                got.append(frame)
+                time.sleep(0.002)  # slower than it comes
+        server.shutdown()
+    assert levels(got) == [n % 40 for n in range(50)] and source.dropped == 0
+    assert [frame.pts * frame.time_base for frame in got] == [Fraction(n, 25) for n in range(50)]
