@@ -96,8 +96,8 @@ def _ranges(manifest: Manifest) -> str:
     ]
     if all(model.native_measured for model in manifest.models):
         lines.append(
-            "- Larger faces are left as they are: on the validation faces no model gains 0.1 dB there and leaves at most "
-            "one in twenty worse."
+            "- Larger faces are left as they are: on the validation faces no model gains 0.1 dB there without leaving "
+            "more than one in twenty worse."
         )
     else:
         lines.append("- Not measured: each model is used up to its input size, the largest up to its output size.")

@@ -84,6 +84,7 @@ def show_layers(found: LayersFound | None, console: Console) -> None:
     from .layers.result import table
 
     for report in found.reports:
+        console.print(report.sentence, markup=False, highlight=False, soft_wrap=True)
         console.print(table(report))
     for reason in found.not_run:
         console.print(f"layers not compared: {reason}", markup=False, highlight=False, soft_wrap=True)

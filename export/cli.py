@@ -111,7 +111,7 @@ def bundle(
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0, min_open=True),
-    help="Error of a layer, as a share of its values, that --layers shows as too much. [default: fp16 .005, int8 .1]",
+    help="Error of a layer, as a share of its values, that --layers shows as too much. [default: fp16 .005, int8 .2]",
 )
 @click.option("--report", type=PathOption, metavar="FILE.html", help="Write a page with pictures and plots.")
 @click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")

@@ -47,7 +47,7 @@ class LayerReport:
         beyond = sum(not layer.within for layer in self.layers)
         brought = max(self.layers, key=lambda layer: layer.added)
         return (
-            f"{what}: {beyond} exceed {self.tolerance:g}, the first is {self.first.layer} at {self.first.error:.4f}, the "
+            f"{what}: {beyond} beyond {self.tolerance:g}, first {self.first.layer} at {self.first.error:.4f}, "
             f"worst {worst.layer} at {worst.error:.4f}; {brought.layer} added most, {brought.added:.4f}"
         )
 
@@ -90,15 +90,15 @@ def _layer_json(layer: LayerError) -> dict[str, Any]:
 
 
 def table(report: LayerReport) -> Table:
-    """The worst layers, for a terminal."""
+    """The worst layers, for a terminal; `LayerReport.sentence` goes above it."""
     from rich import box
     from rich.table import Table
 
-    shown = Table(title=report.sentence, title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(box=box.SIMPLE_HEAD)
     shown.add_column("layer", no_wrap=True)
     for column in ("error", "added here", "largest\ndifference", ""):
         shown.add_column(column, justify="right", no_wrap=True)
     for layer in report.worst_first[:SHOWN]:
-        marks = "first" if layer is report.first else "" if layer.within else "exceeds"
+        marks = "first" if layer is report.first else "" if layer.within else "beyond"
         shown.add_row(layer.layer, f"{layer.error:.4f}", f"{layer.added:.4f}", f"{layer.largest:.4g}", marks)
     return shown
