@@ -56,7 +56,7 @@ class Histogram:
         self.largest = max(self.largest, largest)
         self._reach(largest)
         if self.top:
-            bins = np.minimum(magnitudes * np.float32(BINS / self.top), BINS - 1).astype(np.int32)
+            bins = np.minimum(magnitudes / np.float32(self.top) * BINS, BINS - 1).astype(np.int32)
             self.counts += np.bincount(bins, minlength=BINS)  # five times as fast as np.histogram
             self.counts[0] -= magnitudes.size - np.count_nonzero(magnitudes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -28,6 +28,7 @@ def int8_error(values: np.ndarray, limit: float) -> float:
 
 
 @given(st.lists(arrays(np.float32, st.integers(0, 40), elements=st.floats(-1e4, 1e4, width=32)), max_size=4))
+@example([np.array([1.1754944e-38], np.float32)])
 def test_a_histogram_counts_every_value_but_zeros(batches: list[np.ndarray]) -> None:
     histogram = of(*batches)
     values = np.concatenate([np.zeros(0, np.float32), *batches])
