@@ -21,14 +21,23 @@ SHEET_FACES = (0, 1, 4, 5)
 
 LIMITS = """
 - Detail is invented: what comes out is a plausible face, not evidence of who someone is. Never identify people by it.
-- Trained on faces shrunk by antialiased bicubic alone: heavy noise, compression and motion blur are passed on.
+- {seen}
 - Frontal and half-profile faces aligned by five points; full profiles and hidden faces are outside the training data.
 - PSNR and SSIM are means over one test set each; they say little about any one face or group of people.
 """
 
+SEEN_CLEAN = "Trained on faces shrunk by antialiased bicubic alone: noise, compression and blur are taken for detail."
+SEEN_ROBUST = (
+    "Trained on faces as cameras make them: a little out of focus, noisy, coded as JPEG down to quality 40. Motion "
+    "blur, heavier noise and heavier compression are passed on."
+)
 
-def write_card(folder: Path, manifest: Manifest, checkpoints: Sequence[Path]) -> None:
-    """Write the card and its pictures: training curves, and public-domain faces before and after."""
+
+def write_card(folder: Path, manifest: Manifest, checkpoints: Sequence[Path], *, robust: bool = False) -> None:
+    """Write the card and its pictures: training curves, and public-domain faces before and after.
+
+    robust: whether all models were trained on faces as cameras make them.
+    """
     sections = []
     for model, checkpoint in zip(manifest.models, checkpoints, strict=True):
         pictures = [f"sheet-{model.name}.png"]
@@ -44,7 +53,8 @@ def write_card(folder: Path, manifest: Manifest, checkpoints: Sequence[Path]) ->
     head += f"Made with {manifest.created_with}.\n"
     faces = f"The faces on this page: {manifest.parity_set.origin} ({manifest.parity_set.licence}).\n"
     native = f"\n## Which model serves which size\n\n{_ranges(manifest)}\n{curves}"
-    write_text(folder / CARD, "\n".join([head, *sections]) + native + f"\n## Limits\n{LIMITS}\n{faces}")
+    limits = LIMITS.format(seen=SEEN_ROBUST if robust else SEEN_CLEAN)
+    write_text(folder / CARD, "\n".join([head, *sections]) + native + f"\n## Limits\n{limits}\n{faces}")
 
 
 def _section(model: ModelEntry, pictures: Sequence[str]) -> str:

@@ -113,7 +113,8 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         write_manifest(folder, manifest)
         for size, by_name in curves.items():
             save_curve(by_name, folder / f"native_size_{size}.png")
-        write_card(folder, manifest, config.checkpoints)
+        robust = all(c.training.get("degradation") == ROBUST for c in checkpoints.values())
+        write_card(folder, manifest, config.checkpoints, robust=robust)
     return open_bundle(config.output)
 
 
