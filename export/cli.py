@@ -29,6 +29,7 @@ def main() -> None:
     build    a bundle -> TensorRT engines for the GPU of this machine
     check    a bundle -> is every precision, by every engine here, still the network that was trained?
     bench    a bundle -> how fast is every precision, by every engine here?
+    kit      a bundle and this program -> one archive that a device installs without a network
     """
 
 
@@ -245,3 +246,32 @@ def bench(**given: Any) -> None:
     from .bench_command import run_bench
 
     run_bench(**given)
+
+
+@main.command()
+@click.option("-o", "--output", type=PathOption, required=True, help="Archive to make, such as fsr-kit.tar.gz.")
+@click.option("-b", "--bundle", type=PathOption, help="Pack these models too; those in the package are always there.")
+@click.option("--platform", metavar="NAME", help="linux_aarch64 or linux_x86_64. [default: this machine]")
+@click.option("--python", metavar="X.Y", help="Python of the device, such as 3.10. [default: this one]")
+@click.option("--glibc", metavar="X.Y", help="C library of the device. [default: 2.35, or this machine's]")
+@click.option(
+    "--extra",
+    "extras",
+    type=click.Choice(("cuda", "openvino", "preview", "tensorrt", "tensorrt-rtx", "video")),
+    multiple=True,
+    help="What the device needs besides restoring pictures; may be repeated.",
+)
+@click.option("--also", multiple=True, metavar="REQUIREMENT", help="Pack this too, as pip takes it; may be repeated.")
+@click.option("--wheels", type=PathOption, metavar="FOLDER", help="Take wheels from here, without a network.")
+def kit(**given: Any) -> None:
+    """Pack this program, what it requires and a bundle for a device without a network.
+
+    A script in the archive checks every hash, installs into a virtual environment and runs fsr-run --doctor.
+
+    \b
+    fsr-export kit -o fsr-kit.tar.gz                                          for a machine like this one
+    fsr-export kit -o jetson.tar.gz --platform linux_aarch64 --python 3.10 --extra tensorrt --also "cuda-bindings<13"
+    """
+    from .kit.command import run_kit
+
+    run_kit(**given)

@@ -108,7 +108,7 @@ def _compare(
 
 def inspect(model: bytes) -> str:
     """What `polygraphy inspect model --show layers` prints of a file."""
-    from polygraphy.backend.onnx import util
+    from polygraphy.backend.onnx.util import str_from_onnx
 
     with quiet():
-        return util.str_from_onnx(onnx.load_model_from_string(model), show_layers=True)
+        return str_from_onnx(onnx.load_model_from_string(model), show_layers=True)

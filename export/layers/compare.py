@@ -76,9 +76,9 @@ def compare_layers(
 
 def _marked(graph: Graph, tensors: Sequence[str]) -> bytes:
     """The model with those tensors, and no others, for outputs."""
-    from polygraphy.backend.onnx import modify_outputs
+    from polygraphy.backend.onnx import ModifyOutputs
 
-    model = modify_outputs(graph.model, outputs=list(dict.fromkeys(tensors)), copy=True)
+    model = ModifyOutputs(graph.model, outputs=list(dict.fromkeys(tensors)), copy=True)()
     # Polygraphy marks by name alone; TensorRT asks for types.
     return onnx.shape_inference.infer_shapes(model).SerializeToString()
 

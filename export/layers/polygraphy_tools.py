@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,7 +37,8 @@ def quiet() -> Iterator[None]:
     """
     from polygraphy.logger import G_LOGGER
 
-    with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between NVIDIA's own packages, which no user can act on
         try:
             yield
         except Exception as error:  # of ONNX Runtime, TensorRT or Polygraphy: no common base
