@@ -42,7 +42,7 @@ def examine() -> Diagnosis:
             "tensorrt": looked_at("tensorrt", parts.tensorrt),
             "default_bundle": looked_at("default", parts.default_bundle),
             "cameras": looked_at("cameras", parts.cameras),
-            "display": looked_at("window", parts.display),
+            "display": looked_at("window", parts.display) + looked_at("page", parts.preview),
             "pictures_and_video": looked_at("pictures", parts.pictures) + looked_at("video", parts.video),
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,8 @@ CODECS = {"H.264 reading": "h264", "H.264 writing": "libx264"}
 
 NEED_A_GPU = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
 """Engines that nothing installs where there is none."""
+
+BUILDS_WITHOUT_GPU = "tensorrt-rtx"
 
 INSTALL_VIDEO = 'pip install "fsr-edge[video]"'
 INSTALL_WINDOWS = "pip uninstall -y opencv-python-headless && pip install --force-reinstall opencv-python"
@@ -82,9 +85,20 @@ def engines(gpus: list[str]) -> Iterator[EnginePart]:
             yield _engine(name, models)
         except Exception as error:  # as in `looked_at`
             part = _broken(name, error)
-            if name in NEED_A_GPU and not gpus:
-                part = Part(name, False, "no NVIDIA GPU was found")
+            if name in NEED_A_GPU and not gpus and (why := _why_no_gpu()):
+                part = Part(name, False, why)
             yield EnginePart(name, False, part.detail, part.install)
+
+
+def _why_no_gpu() -> str:
+    """In the driver's words; empty where there is a GPU."""
+    from .engines.cuda_device import find_gpu
+
+    try:
+        find_gpu()
+    except FsrError as error:
+        return str(error)
+    return ""
 
 
 def _engine(name: str, models: Mapping[str, Path]) -> EnginePart:
@@ -114,6 +128,15 @@ def _models_to_try() -> dict[str, Path]:
     return {precision: bundle.path(entry) for model in by_work for precision, entry in model.files.items()}
 
 
+def preview() -> Iterator[Part]:
+    """What the page of `--preview` needs."""
+    missing = [name for name in ("starlette", "uvicorn", "websockets") if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Part("page", False, f"{' and '.join(missing)} not installed", 'pip install "fsr-edge[preview]"')
+    else:
+        yield Part("page", True, f"uvicorn {version('uvicorn')}")
+
+
 def tensorrt() -> Iterator[Part]:
     """The GPU, then what TensorRT needs besides it, then the plans in the cache."""
     from .engines.cuda import BINDINGS
@@ -130,9 +153,12 @@ def tensorrt() -> Iterator[Part]:
 
 
 def _where(gpu: Part, found: list[Part]) -> Part:
-    """The part; without a GPU there is nothing to install it for."""
+    """The part; without a GPU there is nothing to install it for, but to build plans for other machines."""
     (part,) = found
-    return part if gpu.works else replace(part, install=None)
+    if gpu.works or part.install is None:
+        return part
+    use = f"; builds plans without a GPU too: {part.install}" if part.name == BUILDS_WITHOUT_GPU else ""
+    return replace(part, install=None, detail=f"{part.detail}{use}")
 
 
 def _flavour(name: str) -> Iterator[Part]:
@@ -158,16 +184,18 @@ def _cuda(name: str, on_gpu: bool) -> Iterator[Part]:
 
 def _plans(on_gpu: bool) -> Iterator[Part]:
     """Where they are, then each."""
-    from .engines.plans import list_plans, plans_folder
+    from .engines.plans import AGAIN, BUILD, list_plans, plans_folder
 
-    plans, damaged = list_plans()
+    plans, damaged = list_plans(whole=True)
     how_many = f"{len(plans)} in" if plans else "none; fsr-export build makes them, in"
     yield Part("plans", on_gpu or None if plans else False, f"{how_many} {plans_folder()}")
     for plan in plans:
         parity = plan.record.parity
-        state = "not measured" if parity is None else "passed" if plan.passed else f"failed: {parity.failures[0]}"
+        state = "not measured" if parity is None else "passed"
+        if plan.failures:
+            state = f"failed the gate: {plan.failures[0]}; {BUILD} {AGAIN} tries again"
         times = ", ".join(f"{size}: {ms:.3f} ms" for size, ms in plan.record.milliseconds.items())
-        yield Part("plan", plan.passed or None, f"{plan}; {state}{f'; {times}' if times else ''}")
+        yield Part("plan", None if parity is None else plan.passed, f"{plan}; {state}{f'; {times}' if times else ''}")
     for why in damaged.values():
         yield Part("plan", False, why)
 

@@ -48,8 +48,14 @@ def test_a_source_that_is_too_fast_makes_it_do_less_step_by_step(tracker: Tracke
 
 
 def test_time_to_spare_makes_it_do_more_again(tracker: Tracker) -> None:
-    said = run(tracker, iter([0.0] * 70 + [0.05] * 600), 0.05)
+    said = run(tracker, iter([0.0] * 70 + [0.0] * 1200 + [0.05] * 600), 0.05)
     assert tracker.pace == PACES[0] and "cannot keep up" in said[0] and "time to spare" in said[-1]
+
+
+def test_a_load_that_comes_and_goes_does_not_fill_the_log(tracker: Tracker) -> None:
+    minutes = 10
+    waits = ([0.0] * 80 + [0.05] * 60) * minutes * 6  # some ten seconds each way
+    assert 3 <= len(run(tracker, iter(waits), 0.05)) <= len(PACES) + minutes + 2
 
 
 def test_a_source_that_is_just_kept_up_with_changes_nothing(tracker: Tracker) -> None:

@@ -17,7 +17,9 @@ WINDOW = 3.0
 """Seconds over which the waiting is measured."""
 BUSY, IDLE = 0.03, 0.35
 """Share of the time spent waiting for the source, below which less and above which more is done."""
-LAST_WORD = "still too slow: some frames are dropped; --tier S, a larger --min-face or a smaller --scale take less time"
+QUIET = 60.0
+"""Seconds after a sentence in which nothing but a new worst is said: a load that comes and goes would fill the log."""
+LAST_WORD = "still too slow: some frames are dropped; tier S, a larger --min-face and a smaller --scale take least time"
 
 
 def keep_up(
@@ -30,7 +32,8 @@ def keep_up(
 
     A source that is always ready is one whose frames come faster than they are taken.
     """
-    level, waited, since = 0, 0.0, clock()
+    level, worst, waited, since = 0, 0, 0.0, clock()
+    said = since
     iterator = iter(frames)
     for number in count():
         asked = clock()
@@ -51,7 +54,8 @@ def keep_up(
             if step and 0 <= level + step <= len(PACES):
                 level += step
                 tracker.pace = PACES[min(level, len(PACES) - 1)]
-                if say is not None:
+                if say is not None and (level > worst or now - said >= QUIET):
+                    worst, said = max(worst, level), now
                     say(sentence(level, step))
         yield frame
 
