@@ -175,7 +175,7 @@ def half(**given: Any) -> None:
 @main.command()
 @click.option("-b", "--bundle", type=PathOption, help="Models to build instead of those in the package.")
 @click.option("--fp32", is_flag=True, help="Build this precision; may be combined. [default: all that the bundle has]")
-@click.option("--fp16", is_flag=True, help="Likewise.")
+@click.option("--fp16", is_flag=True, help="Likewise; from a bundle that fsr-export half made.")
 @click.option("--int8", is_flag=True, help="Likewise; what cannot be had falls back to fp16, then fp32, and says so.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="This one, or detector, alone; may be repeated.")
 @click.option("--flavour", type=click.Choice(FLAVOURS), help="[default: the first that is here and knows the GPU]")
@@ -193,7 +193,9 @@ def half(**given: Any) -> None:
     show_default=True,
     help="Most that the detector sees at once; larger frames are cut into tiles.",
 )
-@click.option("--workspace", default=512, show_default=True, help="MiB of scratch memory; halved where it runs out.")
+@click.option(
+    "--workspace", default=512, show_default=True, help="MiB of scratch memory; halved where the GPU has less."
+)
 @click.option("--timing-cache", type=PathOption, help="Keep the times of kernels here. [default: beside the engines]")
 @click.option("--rebuild", is_flag=True, help="Build even what is there.")
 @click.option("--explain", is_flag=True, help="Say of each engine why it is used, built or refused.")
@@ -203,10 +205,12 @@ def build(**given: Any) -> None:
     """Build TensorRT engines on the machine that will run them, check each on its GPU and time it.
 
     They are kept in a cache and built again when the model, the GPU, TensorRT or an option changes. It needs neither
-    torch nor onnx. TensorRT-RTX builds where there is no GPU too.
+    torch nor onnx. TensorRT-RTX builds where there is no GPU too. The package's own bundle has fp32 and int8; for fp16
+    make one with fsr-export half. Exit code 1: something that was asked for is not there, or another precision stands
+    in for it, or it could not be tried on the GPU that is here.
 
     \b
-    fsr-export build --fp16                                    the package's own bundle
+    fsr-export build --int8                                    the package's own bundle
     fsr-export build --bundle my_bundle --int8 --explain
     fsr-export build --flavour tensorrt-rtx --compute-capability 8.9
     """

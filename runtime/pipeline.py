@@ -98,8 +98,9 @@ class Restorer:
             for model in models:
                 file_of(model, precision, engine)  # refuses, ahead of anything slow
         files = [model.files for model in models]
-        choice = choose_engine(engine, precision, set.intersection(*map(set, files)), models=files)
-        search = choose_detector(engine, precision, detectors)
+        named = None if opened.folder == default_folder() else opened.folder
+        choice = choose_engine(engine, precision, set.intersection(*map(set, files)), models=files, bundle=named)
+        search = choose_detector(engine, precision, detectors, named)
         options = options or RestoreOptions()
         with ExitStack() as stack:  # what was opened is closed if a later model cannot be
             exact = choice.precision

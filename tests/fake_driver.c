@@ -1,6 +1,6 @@
 /* A CUDA driver without a GPU: memory is the host's, work waits in its stream until it is synchronised, and misuse has
    the real one's error codes. The environment says what there is: FAKE_DEVICES (1), FAKE_INIT (0, what cuInit returns),
-   FAKE_FAIL (a function that always fails with 999). */
+   FAKE_CAPABILITY (90, ten times the compute capability), FAKE_FAIL (a function that always fails with 999). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -85,7 +85,8 @@ int cuDeviceGetName(char *name, int size, int device) { ENTER; snprintf(name, si
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { ENTER; *bytes = 16ull << 30; return OK; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     ENTER;
-    *value = attribute == 75 ? 9 : attribute == 76 ? 0 : 1;
+    int capability = atoi(getenv("FAKE_CAPABILITY") ? getenv("FAKE_CAPABILITY") : "90");
+    *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : 1;
     return OK;
 }
 int cuDeviceComputeCapability(int *major, int *minor, int device) { *major = 9; *minor = 0; return OK; }

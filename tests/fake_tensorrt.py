@@ -8,7 +8,7 @@ from typing import Any
 
 from fsr.runtime.engines.trt_library import TensorRT
 
-OUT_OF_MEMORY = "Error Code 2: OutOfMemory (Requested size was 1 bytes.)"
+OUT_OF_MEMORY = "Error Code 2: OutOfMemory (Requested size was {} bytes.)"
 
 
 def fake_tensorrt(version: str, *, needs_mib: int = 0, most_mib: int = 1 << 20) -> TensorRT:
@@ -55,7 +55,7 @@ class _Builder:
         self._module.builds.append(SimpleNamespace(creation=self._flags, config=config))
         needs, most = self._limits
         if not needs <= config.mib <= most:
-            self._log.log(1, OUT_OF_MEMORY)
+            self._log.log(1, OUT_OF_MEMORY.format(max(1, needs << 20)))
             return None
         return b"plan"
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -42,6 +43,7 @@ from fsr.runtime.files import write_bytes
 
 pytest.importorskip("tensorrt_rtx", reason='builds need TensorRT-RTX: pip install "fsr-edge[tensorrt-rtx]"')
 
+HERE = Path(__file__).parent
 NAME, OTHER = "edge-S-16x8", "edge-S-32x4"
 GPU = Gpu("NVIDIA Test", (8, 9), 8 << 30, 12040)
 
@@ -123,6 +125,13 @@ def test_every_precision_of_a_model(bundle: Path, cache: Path) -> None:
     assert {path.suffix for path in cache.iterdir()} == {".plan", ".json"}
 
 
+@pytest.mark.parametrize("text", [run("--help").output, (HERE.parent / "docs" / "tensorrt.md").read_text("utf-8")])
+def test_examples_ask_the_packages_bundle_for_what_it_has(text: str) -> None:
+    examples = [line for line in re.findall(r"fsr-export build .*", text) if "--bundle" not in line]
+    asked = {precision for line in examples for precision in re.findall("--(fp32|fp16|int8)", line)}
+    assert asked and asked <= set(open_bundle(default_folder()).model(NAME).files)
+
+
 def test_what_is_there_is_used_and_what_changed_is_built(bundle: Path, cache: Path) -> None:
     fixed = ("--bundle", bundle, "--model", NAME, "--int8", "--explain")
     assert why(run(*fixed)) == "build: there is none yet"
@@ -160,6 +169,65 @@ def test_list_and_clean(bundle: Path, cache: Path) -> None:
     assert "1 plans removed" in run("--clean").stdout
     assert list(cache.iterdir()) == []
     assert_one_line(run("--list", "--clean"), "got both")
+    assert_one_line(
+        run("--clean", "--model", "nosuch"), "got model 'nosuch', expected one of: edge-L-16x8, ", "detector"
+    )
+    assert "0 plans removed" in run("--clean", "--model", NAME).stdout
+
+
+def test_list_sees_every_damage(bundle: Path, cache: Path) -> None:
+    run("--bundle", bundle, "--model", NAME)
+    whole, short, changed = sorted(cache.glob("*.plan"))
+    short.write_bytes(short.read_bytes()[:-1])
+    changed.write_bytes(changed.read_bytes()[:-1] + b"?")
+    result = run("--list")
+    assert result.exit_code == 0 and result.stderr.startswith("1 plans, 2 damaged, ")
+    assert whole.name in result.stdout
+    assert re.search(rf"^damaged: .*{re.escape(short.name)}: got \d+ bytes, its record says ", result.stdout, re.M)
+    assert re.search(rf"^damaged: .*{re.escape(changed.name)}: got sha256 ", result.stdout, re.M)
+
+
+def test_what_is_no_plan_is_listed_and_cleaned_without_a_crash(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "dangling.plan").symlink_to("nowhere")
+    (cache / "folder.plan").mkdir()
+    (cache / "other.json").mkdir()
+    (cache / "other.plan").write_bytes(b"x")
+    assert run("--list").stderr.startswith("0 plans, 3 damaged, ")
+    result = run("--clean")
+    assert "1 plans removed" in result.stdout
+    assert_one_line(result, "folder.plan: cannot be removed: ", "other.json: cannot be removed: ", "remove it yourself")
+    assert sorted(path.name for path in cache.iterdir()) == ["folder.plan", "other.json", "other.plan"]
+
+
+def test_a_cache_that_cannot_be_written_or_read(bundle: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = ("--bundle", bundle, "--model", NAME, "--int8")
+    run(*fixed)
+
+    def refuse(folder: Path, *unused: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", refuse)
+        patch.setattr(Path, "unlink", refuse)
+        assert why(run(*fixed, "--explain")).startswith("use: built")  # nothing is to be written
+        assert_one_line(run(*fixed, "--rebuild"), "nothing can be written there: Permission denied")
+        assert_one_line(run("--clean"), "cannot be removed: Permission denied")
+    assert len(list_plans()[0]) == 1
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    for arguments in (["--list"], ["--clean"], fixed):
+        assert_one_line(run(*arguments), f"{cache}: the plans there cannot be read: Permission denied; ")
+
+
+def test_what_a_build_is_writing_is_neither_listed_nor_cleaned(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    new, old = cache / ".m.fp16.12.partial.plan", cache / ".m.fp16.13.partial.plan"
+    for path in (new, old):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    assert run("--list").stderr.startswith("0 plans, 0 damaged, 0.0 MB")
+    assert "0 plans removed" in run("--clean").stdout
+    assert list(cache.iterdir()) == [new]
 
 
 def test_int8_that_cannot_be_built_falls_back_aloud(files: dict[str, bytes], tmp_path: Path) -> None:
@@ -174,15 +242,34 @@ def test_int8_that_cannot_be_built_falls_back_aloud(files: dict[str, bytes], tmp
     assert [plan.record.key.precision for plan in list_plans()[0]] == ["fp16"]
 
 
+def test_the_detector_falls_back_once_each_way(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundle_of(tmp_path / "detectors", files)
+    manifest = read_manifest(folder)
+    detectors = {precision: file_entry(folder, f"mine.{precision}.onnx") for precision in files}
+    write_manifest(folder, replace(manifest, detector=replace(manifest.detector, files=detectors)))
+
+    def refuse(*unused: object, **more: object) -> None:
+        raise EngineUnavailableError("too small")
+
+    monkeypatch.setattr("fsr.export.tensorrt.build_bundle.build", refuse)
+    for asked, other in (("int8", "fp16"), ("fp16", "int8")):
+        result = run("--bundle", folder, "--model", "detector", f"--{asked}")
+        assert_one_line(result, "nothing could be built: too small")
+        assert re.findall("falling back to (.*)", result.stderr) == [other]
+        assert re.findall("^detector (.*): FAILED", result.stdout, re.M) == [asked, other]
+
+
 def test_what_the_bundle_lacks(bundle: Path, files: dict[str, bytes], tmp_path: Path) -> None:
     floats = bundle_of(tmp_path / "fp32", {"fp32": files["fp32"]})
     assert_one_line(run("--bundle", floats, "--fp16"), "has none; make one with: fsr-export half")
     result = run("--bundle", floats, "--fp32", "--fp16", "--model", NAME)
-    assert result.exit_code == 0, result.output
+    assert_one_line(result, "not all that was asked for is in the bundle", exit_code=1)
     assert f"{NAME}: the bundle has no fp16 of it for TensorRT; fp32 stands in" in result.stderr
     assert run("--clean").exit_code == 0
     result = run("--bundle", bundle, "--int8", "--model", NAME, "--model", OTHER)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert f"{OTHER}: the bundle has no int8 of it for TensorRT; fp32 stands in" in result.stderr
     assert {str(plan).partition(" for ")[0] for plan in list_plans()[0]} == {f"{NAME} int8", f"{OTHER} fp32"}
 
@@ -196,7 +283,7 @@ def test_the_detector(files: dict[str, bytes], tmp_path: Path) -> None:
     detector = replace(manifest.detector, files={"fp32": floats, "fp16": file_entry(folder, "half.onnx")})
     write_manifest(folder, replace(manifest, detector=detector))
     result = run("--bundle", folder, "--model", "detector", "--fp32", "--frame", "320x240")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert "detector: the bundle has no fp32 of it for TensorRT; fp16 stands in" in result.stderr
     write_manifest(folder, replace(manifest, detector=replace(manifest.detector, files={"fp32": floats})))
     assert_one_line(run("--bundle", folder, "--model", "detector"), "fsr-export half makes it for TensorRT")
@@ -208,14 +295,14 @@ def test_the_detector(files: dict[str, bytes], tmp_path: Path) -> None:
 
 
 def test_options_that_do_not_fit(bundle: Path, tmp_path: Path) -> None:
-    assert_one_line(run("--bundle", bundle, "--model", "edge-XL"), "got model 'edge-XL'")
+    assert_one_line(run("--bundle", bundle, "--model", "edge-XL"), "got model 'edge-XL'", f"{OTHER}, detector")
     assert_one_line(run("--compute-capability", "9.0"), "got 9.0, expected some of 7.5")
     assert_one_line(run("--flavour", "tensorrt", "--compute-capability", "8.9"), "add --flavour tensorrt-rtx")
     assert_one_line(run("--workspace", "0"), "--workspace: got 0")
     assert_one_line(run("--bundle", tmp_path), "not a bundle")
     result = run("--bundle", bundle, "--model", NAME, "--fp32", "--timing-cache", tmp_path / "t")
     assert "times nothing while it builds, so there is none to keep" in result.stderr
-    assert_one_line(run("--bundle", bundle, "--model", NAME, "--workspace", "1"), "give it more with --workspace")
+    assert_one_line(run("--bundle", bundle, "--model", NAME, "--workspace", "1"), "; raise --workspace, or lower ")
 
 
 def test_without_tensorrt_one_sentence_says_what_to_do(bundle: Path, cache: Path) -> None:
@@ -232,14 +319,56 @@ def test_it_needs_neither_torch_nor_onnx(bundle: Path, cache: Path) -> None:
     assert f"{NAME} fp32: built in" in result.stdout
 
 
-def separately(bundle: Path, *hidden: str) -> subprocess.CompletedProcess[str]:
+def separately(bundle: Path, *hidden: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, where these modules cannot be imported, and no GPU is seen."""
     hide = f"import sys; sys.modules.update(dict.fromkeys({hidden!r}))"
     start = f"{hide}; from fsr.export.cli import main; main()"
     arguments = ["build", "--bundle", str(bundle), "--model", NAME, "--fp32"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **variables}
     command = [sys.executable, "-c", start, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a driver that says there is a GPU, and CUDA 12.4, which is less than TensorRT-RTX needs."""
+    if sys.platform != "linux" or shutil.which("gcc") is None:
+        pytest.skip("gcc builds the driver that stands in for Linux's, and is not here")
+    folder = tmp_path_factory.mktemp("driver")
+    command = ["gcc", "-shared", "-fPIC", "-w", "-Wl,-soname,libcuda.so.1", str(HERE / "fake_driver.c"), "-ldl"]
+    subprocess.run([*command, "-o", str(folder / "libcuda.so.1")], check=True)
+    return str(folder)
+
+
+def test_a_driver_that_is_too_old_to_open_the_plan(bundle: Path, cache: Path, driver: str) -> None:
+    if find_spec("cuda") is None:
+        pytest.skip('plans are opened through CUDA: pip install "fsr-edge[cuda]"')
+    result = separately(bundle, "pycuda", LD_LIBRARY_PATH=driver, FAKE_CAPABILITY="89")
+    assert result.returncode == 1, result.stderr
+    *_, error = result.stderr.splitlines()
+    assert error.startswith(f"error: {NAME} fp32 cannot be tried on this Fake GPU: "), result.stderr
+    assert "cudaError 35" in error and "; the NVIDIA driver is older than the CUDA that this TensorRT needs" in error
+    assert "build it anew" not in result.stderr and f"{NAME} fp32: built in" in result.stdout
+
+
+def test_a_gpu_without_a_package_for_cuda(bundle: Path, cache: Path, driver: str) -> None:
+    result = separately(bundle, "pycuda", "cuda", LD_LIBRARY_PATH=driver, FAKE_CAPABILITY="89")
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.endswith(
+        'neither pycuda nor cuda-bindings is installed; install it with: pip install "fsr-edge[cuda]"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("803", "the NVIDIA driver does not start: CUDA_ERROR_OTHER"), ("100", "the NVIDIA driver finds no GPU")],
+)
+def test_a_gpu_that_does_not_work_is_passed_over_aloud(
+    bundle: Path, cache: Path, driver: str, code: str, said: str
+) -> None:
+    result = separately(bundle, LD_LIBRARY_PATH=driver, FAKE_INIT=code)
+    assert result.returncode == 0, result.stderr
+    assert re.match(rf"building with tensorrt-rtx .*, no GPU of this machine \({said}\), compute", result.stderr)
 
 
 def test_ctrl_c_stops_a_build_and_stores_nothing(bundle: Path) -> None:
@@ -392,8 +521,9 @@ def test_what_was_built_but_not_measured_is_measured_later(
     with monkeypatch.context() as patch:
         patch.setattr("fsr.export.tensorrt.measure.open_cuda", missing)
         result = run(*fixed)
-        assert result.exit_code == 0, result.output
-        assert "parity was not measured (neither pycuda nor cuda-bindings is here)" in result.stderr
+        assert_one_line(
+            result, f"{NAME} fp32 cannot be tried on this NVIDIA Test: neither pycuda nor cuda-bindings", exit_code=1
+        )
     assert "not measured yet" in why(run(*fixed))
     assert json.loads(next(plans_folder().glob("*.json")).read_text())["parity"]["failures"] == []
     assert "parity passed" in why(run(*fixed))

@@ -55,13 +55,18 @@ def test_a_missing_engine_has_the_line_that_installs_it(
     assert "cannot be imported" in part.detail and install not in part.detail
 
 
+def no_gpu() -> Gpu:
+    raise EngineUnavailableError("the NVIDIA driver finds no GPU")
+
+
 def test_cuda_is_to_be_installed_only_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: object, precision: str) -> None:
         raise EngineUnavailableError("this onnxruntime has no CUDA; install it with: pip install it")
 
     monkeypatch.setattr("fsr.runtime.engines.opening.OPENERS", {**OPENERS, "onnxruntime-cuda": refuse})
+    monkeypatch.setattr("fsr.runtime.engines.cuda_device.find_gpu", no_gpu)
     without, with_one = engines([])["onnxruntime-cuda"], engines(["H200"])["onnxruntime-cuda"]
-    assert (without.detail, without.install) == ("no NVIDIA GPU was found", None)
+    assert (without.detail, without.install) == ("the NVIDIA driver finds no GPU", None)
     assert (with_one.detail, with_one.install) == ("this onnxruntime has no CUDA", "pip install it")
 
 
@@ -224,8 +229,25 @@ def test_plans_are_listed_with_what_was_measured(monkeypatch: pytest.MonkeyPatch
     record_figures(plan, PlanParity(64, []), {"1": 0.1}, "H200")
     store_plan(replace(key, precision="int8"), "edge-L", b"plan", build_seconds=1)
     (plan.path.parent / "lost.plan").write_bytes(b"?")
+    cut = store_plan(replace(key, precision="fp32"), "edge-L", b"plan", build_seconds=1)
+    cut.path.write_bytes(b"pla")
+    refused = store_plan(replace(key, gpu="B200"), "edge-L", b"plan", build_seconds=1)
+    record_figures(refused, PlanParity(64, ["30 dB"]), {}, "B200")
     whole, *plans = [part for part in parts.tensorrt() if part.name.startswith("plan")]
-    assert whole.works and whole.detail.startswith("2 in ")
-    told = {(part.works, part.detail.rpartition("; ")[2]) for part in plans[:2]}
-    assert told == {(True, "1: 0.100 ms"), (None, "not measured")}
-    assert plans[2].works is False and "there is no lost.json" in plans[2].detail
+    assert whole.works and whole.detail.startswith("3 in ")
+    told = {(part.works, part.detail.rpartition("; ")[2]) for part in plans[:3]}
+    assert told == {(True, "1: 0.100 ms"), (None, "not measured"), (False, "fsr-export build --rebuild tries again")}
+    assert any("failed the gate: 30 dB; " in part.detail for part in plans[:3])
+    damaged = " ".join(part.detail for part in plans[3:] if part.works is False)
+    assert "there is no lost.json" in damaged and "got 3 bytes, its record says 4" in damaged
+
+
+def test_doctor_gives_one_reason_for_a_gpu_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsr.runtime.engines.cuda_device.find_gpu", no_gpu)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    trt_library._load.cache_clear()
+    tried, found = engines([]), list(parts.tensorrt())
+    assert tried["tensorrt"].detail == tried["onnxruntime-cuda"].detail == the("GPU", found).detail
+    library = the("tensorrt-rtx", found)
+    assert library.install is None  # nothing here needs it
+    assert library.detail.endswith('; builds plans without a GPU too: pip install "fsr-edge[tensorrt-rtx]"')

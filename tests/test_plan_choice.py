@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from fake_cuda import FakeCuda
 from fake_trt_runtime import FakeTensorRT, fixed_plan
 
-from fsr.runtime.bundle import FileEntry
+from fsr.runtime.bundle import FileEntry, default_folder
 from fsr.runtime.engines import AUTO, choose_detector, choose_engine, open_network, plan_choice, tensorrt
 from fsr.runtime.engines.cuda_device import Gpu
 from fsr.runtime.engines.plans import Plan, PlanKey, PlanParity, record_figures, store_plan
@@ -107,8 +109,49 @@ def test_by_name_it_takes_what_was_not_measured_and_says_so(keep: KeptPlan) -> N
 def test_by_name_without_plans_it_says_what_builds_them(keep: KeptPlan) -> None:
     keep("a" * 64, "fp16", gpu="Other GPU")
     keep("b" * 64, "fp16", 0.1, ["too far"])
-    with pytest.raises(EngineUnavailableError, match=r"no fp16 plans of tensorrt .* Fake GPU; .*fsr-export build"):
+    with pytest.raises(
+        EngineUnavailableError, match=r"no fp16 plans of tensorrt .* Fake GPU .*fsr-export build --fp16"
+    ):
         choose_engine("tensorrt", "fp16", models=MODELS)
+
+
+def test_plans_that_failed_the_gate_are_named_not_called_absent(keep: KeptPlan) -> None:
+    for onnx in ("a", "b"):
+        keep(onnx * 64, "fp16", 0.1, [f"{onnx}: 30 dB"])
+    failed = r"\(model fp16: one failed the gate: a: 30 dB, and 1 more\)"
+    said = f"no fp16 plans of .* {failed}; build them with: fsr-export build --fp16 --rebuild$"
+    with pytest.raises(EngineUnavailableError, match=said):
+        choose_engine("tensorrt", "fp16", models=MODELS)
+    choice = choose_engine(AUTO, AUTO, ["fp32"], models=MODELS)
+    assert choice.why.startswith("not tensorrt: no plans of tensorrt 8.6.0 that passed their gate on this Fake GPU (")
+    assert "failed the gate: a: 30 dB, and 1 more)" in choice.why and "build them" not in choice.why
+
+
+def test_auto_leaves_damaged_plans_and_a_cache_that_cannot_be_read(keep: KeptPlan, tmp_path: Path) -> None:
+    plans = [keep(onnx * 64, "fp32", 0.2) for onnx in ("a", "b")]
+    assert choose_engine(AUTO, AUTO, ["fp32"], models=MODELS).engine == "tensorrt"
+    plans[1].path.write_bytes(plans[1].path.read_bytes()[:-1] + b"?")
+    choice = choose_engine(AUTO, AUTO, ["fp32"], models=MODELS)
+    assert choice.engine == "onnxruntime" and "got sha256" in choice.why
+    (tmp_path / "fsr-edge").rename(tmp_path / "elsewhere")
+    (tmp_path / "fsr-edge").write_text("in the way")
+    choice = choose_engine(AUTO, AUTO, ["fp32"], models=MODELS)
+    assert choice.engine == "onnxruntime" and "the plans there cannot be read: Not a directory" in choice.why
+
+
+def test_the_command_names_a_bundle_that_is_not_the_packages_own(here: TensorRT, tmp_path: Path) -> None:
+    mine = tmp_path / "my bundle"
+    shutil.copytree(default_folder(), mine)
+    said = f"fsr-export build --bundle '{mine}'"
+    with pytest.raises(EngineUnavailableError, match=re.escape(said) + "$"):
+        Restorer.open(mine, engine="tensorrt")
+    with pytest.raises(EngineUnavailableError, match=r"fsr-export build$"):
+        Restorer.open(engine="tensorrt")
+    assert choose_detector("tensorrt", AUTO, MODELS[0], mine).why_precision.endswith(said)
+    assert f"no TensorRT plans here; {said} makes them" in choose_engine(AUTO, models=MODELS, bundle=mine).why
+    model = next(mine.glob("edge-S-16x8.fp32*"))
+    with pytest.raises(EngineUnavailableError, match=re.escape(f"{said} --fp32 --flavour tensorrt")):
+        open_network("tensorrt", model, "fp32")
 
 
 def test_a_detector_without_a_plan_stays_with_onnx_runtime_and_says_so(keep: KeptPlan) -> None:

@@ -27,7 +27,7 @@ from fsr.runtime.engines.plans import (
     store_plan,
     whole_bytes,
 )
-from fsr.runtime.errors import EngineUnavailableError
+from fsr.runtime.errors import EngineUnavailableError, OutputError
 
 GPU = Gpu("NVIDIA Test", (8, 9), 8 << 30, 12040)
 LIBRARY = fake_tensorrt("10")
@@ -222,8 +222,43 @@ def test_those_that_passed_come_first_and_those_that_failed_never() -> None:
         checked_bytes(failed, LIBRARY, GPU)
     for plan in (passed, unmeasured):
         remove_plan(plan.path)
-    with pytest.raises(EngineUnavailableError, match=r"one failed the gate: 36\.0 dB"):
+    with pytest.raises(EngineUnavailableError, match=r"one failed the gate: 36\.0 dB.*--rebuild$"):
         require_plan("mine", ONNX, "fp16", LIBRARY, GPU)
+
+
+@pytest.mark.parametrize("damage", [truncated, emptied, one_bit, gone, a_folder])
+def test_damaged_plans_are_listed_as_such_and_not_taken(damage: Callable[[Plan], None]) -> None:
+    plan = store()
+    assert list_plans(whole=True) == ([plan], {})
+    damage(plan)
+    plans, damaged = list_plans(whole=True)
+    assert (plans, list(damaged)) == ([], [] if damage is gone else [plan.path])
+    assert plans_for(ONNX, "fp16", LIBRARY, GPU) == []
+
+
+def test_what_is_being_written_is_no_plan(cache: Path) -> None:
+    store()
+    (cache / ".edge-S.fp16.123.partial.plan").write_bytes(b"half")
+    assert len(list_plans(whole=True)[0]) == 1 and list_plans()[1] == {}
+
+
+def test_a_cache_that_cannot_be_read_is_a_sentence(cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("in the way")
+    for ask in (list_plans, lambda: find_plan(KEY)):
+        with pytest.raises(
+            EngineUnavailableError, match=r"plans there cannot be read: Not a directory; .*XDG_CACHE_HOME"
+        ):
+            ask()
+
+
+@pytest.mark.parametrize("suffix", [".plan", ".json"])
+def test_a_folder_in_the_place_of_a_plan_is_left_and_said(suffix: str) -> None:
+    in_the_way = store().path.with_suffix(suffix)
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    with pytest.raises(OutputError, match=f"{suffix}: cannot be removed: .*remove it yourself"):
+        remove_plan(in_the_way.with_suffix(".plan"))
 
 
 def test_figures_stay_with_their_plan() -> None:

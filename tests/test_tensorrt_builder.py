@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from fake_tensorrt import fake_tensorrt
@@ -19,7 +20,7 @@ from fsr.runtime.bundle import FileEntry
 from fsr.runtime.detect import STRIDES
 from fsr.runtime.engines.cuda_device import Gpu
 from fsr.runtime.engines.trt_library import TensorRT
-from fsr.runtime.errors import UsageError
+from fsr.runtime.errors import EngineUnavailableError, UsageError
 
 GPU = Gpu("NVIDIA Test/1", (8, 9), 8 << 30, 12040)
 PROFILES = model_profiles(16, Limits())
@@ -103,11 +104,35 @@ def test_less_workspace_where_memory_runs_out() -> None:
 
 
 def test_memory_that_never_suffices() -> None:
-    library = fake_tensorrt("10", needs_mib=1024)
-    with pytest.raises(OutOfMemory, match=r"edge-S fp16 with 64 MiB .*OutOfMemory.*give it more with --workspace"):
+    library = fake_tensorrt("10", most_mib=0)
+    with pytest.raises(OutOfMemory, match=r"edge-S fp16 with 64 MiB .*OutOfMemory.*free some memory, or lower --batch"):
         build(library, order())
     with pytest.raises(OutOfMemory, match="with 1 MiB"):
         build(library, order(workspace_mib=1))
+
+
+def test_a_workspace_that_is_too_small_is_not_halved() -> None:
+    """What TensorRT asks for is more than it may take: half of that would not do either."""
+    library, said = fake_tensorrt("10", needs_mib=600), list[str]()
+    with pytest.raises(
+        EngineUnavailableError, match=r"with 512 MiB .*; raise --workspace, or lower --batch or --frame"
+    ):
+        build(library, order(), say=said.append)
+    assert (len(library.module.builds), said) == (1, [])
+
+
+def test_a_driver_that_is_too_old_to_build_is_named() -> None:
+    library = fake_tensorrt("10")
+
+    def refuse(log: Any) -> None:
+        log.log(1, "createInferBuilder: Error Code 6: API Usage Error (CUDA initialization failure with error: 35)")
+        raise TypeError("factory function returned nullptr")
+
+    library.module.Builder = refuse
+    with pytest.raises(
+        EngineUnavailableError, match=r"does not start here: .* error: 35\); the NVIDIA driver is older"
+    ):
+        build(library, order())
 
 
 def test_a_timing_cache_is_used_and_kept(tmp_path: Path) -> None:

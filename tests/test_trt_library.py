@@ -11,7 +11,7 @@ from fake_tensorrt import fake_tensorrt
 
 from fsr.export.cli import FLAVOURS as OFFERED
 from fsr.runtime.engines import trt_library
-from fsr.runtime.engines.trt_library import FLAVOURS, load_tensorrt
+from fsr.runtime.engines.trt_library import FLAVOURS, load_tensorrt, remedy
 from fsr.runtime.errors import EngineUnavailableError
 
 
@@ -40,6 +40,23 @@ def test_tensorrt_rtx() -> None:
     assert (library.typed, library.flagged) == (True, False)
     assert {"7.5", "8.6", "8.9", "12.0"} <= set(library.compute_capabilities)
     assert str(library) == f"tensorrt-rtx {library.module.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            "Cuda Runtime (In catchCudaError (cudaError 35: CUDA driver version is insufficient))",
+            "driver is older than",
+        ),
+        ("CUDA initialization failure with error: 35. Please check", "driver is older than"),
+        ("Error Code 1: Cuda Runtime (out of memory)", "see what nvidia-smi says"),
+        ("CUDA initialization failure with error: 100", "see what nvidia-smi says"),
+        ("Error Code 1: Serialization (magic tag does not match, 35 bytes)", None),
+    ],
+)
+def test_what_cuda_refuses_no_other_plan_mends(reason: str, said: str | None) -> None:
+    assert remedy(reason) is None if said is None else said in (remedy(reason) or "")
 
 
 def test_what_is_missing_is_named_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from ...runtime.bundle import check_file, default_folder, open_bundle
-from ...runtime.engines.plans import Plan, plans_folder, store_plan
+from ...runtime.engines.plans import BUILD_ANEW, Plan, plans_folder, store_plan
 from ...runtime.errors import EngineUnavailableError, FsrError, UsageError
 from ...runtime.files import require_writable
 from .builder import WORKSPACE_MIB, Built, Order, build
@@ -73,17 +73,20 @@ class BuildRun:
         Raises:
             EngineUnavailableError: TensorRT or the GPU is missing.
             BundleError, UsageError: the bundle is damaged, or lacks what was asked for.
-            OutputError: the cache cannot be written.
         """
         self.request, self.say = request, say
         self.target: Target = find_target(request.flavour, request.compute_capabilities)
         self.bundle = open_bundle(request.bundle or default_folder())
         self.planner = Planner(self.bundle, self.target, request.limits, request.workspace_mib)
         self.jobs, self.stand_ins = jobs_for(self.planner, request.models, request.precisions)
-        require_writable(plans_folder())
         self.timing: TimingCache | None = timing_cache(self.target.tensorrt, self.target.gpu, request.timing_cache)
         if request.timing_cache is not None and self.timing is None:
             say(f"--timing-cache: {self.target.tensorrt} times nothing while it builds, so there is none to keep")
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether a precision that was asked for by name is made by another, or left out."""
+        return bool(self.request.precisions and self.stand_ins)
 
     def __call__(self, report: Callable[[Job, int, int], Report], stop: Event) -> list[Outcome]:
         """Do all jobs; what cannot be had is followed by the next precision, and that is said.
@@ -92,6 +95,7 @@ class BuildRun:
 
         Raises:
             KeyboardInterrupt: Ctrl-C; the plans that were built stay.
+            OutputError: the cache cannot be written, and there is something to write.
         """
         outcomes: list[Outcome] = []
         waiting = deque(self.jobs)
@@ -99,7 +103,8 @@ class BuildRun:
             job = waiting.popleft()
             watch = Watch(report(job, len(outcomes), len(outcomes) + len(waiting) + 1), stop)
             outcomes.append(outcome := self._do(job, watch))
-            if outcome.failure and (other := self.planner.instead(job.name, job.precision)) is not None:
+            failed = [each.job.precision for each in outcomes if each.failure and each.job.name == job.name]
+            if outcome.failure and (other := self.planner.instead(job.name, job.precision, failed)) is not None:
                 self.say(f"{job}: {outcome.failure}; falling back to {other.precision}")
                 if other.key not in [each.key for each in (*waiting, *(o.job for o in outcomes))]:
                     waiting.appendleft(other)
@@ -113,6 +118,8 @@ class BuildRun:
         if decision.action == REFUSE:
             assert decision.plan is not None
             return replace(outcome, failure="; ".join(decision.plan.failures))
+        if decision.action in (BUILD, MEASURE):
+            require_writable(plans_folder())  # a cache that has everything may be read-only
         if decision.action == BUILD:
             try:
                 outcome = replace(outcome, plan=self._build(job, watch), built=True)
@@ -145,7 +152,7 @@ class BuildRun:
         try:
             plan = measure_plan(plan, self.bundle, outcome.job.model, self.target.tensorrt, gpu)
         except FsrError as error:
-            return replace(outcome, unmeasured=str(error))
+            return replace(outcome, unmeasured=str(error).removesuffix(f"; {BUILD_ANEW}"))  # it was
         return replace(outcome, plan=plan, failure="; ".join(plan.failures))
 
     def _known(self, outcome: Outcome) -> Outcome:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from ...runtime.engines.trt_library import TensorRT
+from ...runtime.engines.trt_library import TensorRT, remedy
 from ...runtime.engines.trt_plan import new_log
 from ...runtime.errors import EngineUnavailableError
 from .monitor import Watch, monitor_of
@@ -17,6 +18,9 @@ from .timing_cache import TimingCache
 WORKSPACE_MIB = 512
 """Of scratch memory: what every released model and the detector at 1920x1088 need with TensorRT-RTX, four times."""
 LEAST_WORKSPACE_MIB = 64
+
+REQUESTED = re.compile(r"requested size was (\d+)", re.IGNORECASE)
+"""What TensorRT says of memory that it was not given: bytes."""
 
 FOREIGN_TACTICS = ("CUDNN", "CUBLAS", "CUBLAS_LT")
 """Libraries that TensorRT up to 10 would load for a few kernels more; a Jetson has no memory for them."""
@@ -48,7 +52,7 @@ class Built:
 
 
 class OutOfMemory(EngineUnavailableError):
-    """A build that failed for want of memory."""
+    """A build that failed for want of memory, not because it may not take more."""
 
 
 def build(
@@ -73,7 +77,7 @@ def build(
             return Built(plan, workspace, perf_counter() - started, workshop.input_name)
         except OutOfMemory as error:
             if workspace // 2 < LEAST_WORKSPACE_MIB:
-                raise OutOfMemory(f"{error}; free some memory, or give it more with --workspace") from error
+                raise OutOfMemory(f"{error}; free some memory, or lower --batch or --frame") from error
             say(f"{error}; trying again with {workspace // 2} MiB")
     raise AssertionError("there is always a first workspace")
 
@@ -98,7 +102,11 @@ class Workshop:
         try:
             self.builder = trt.Builder(self.log)
         except (TypeError, RuntimeError) as error:  # TypeError: a constructor answered with nothing
-            raise EngineUnavailableError(f"{tensorrt} does not start here: {self.log.last or error}") from error
+            reason = self.log.last or str(error)
+            mends = remedy(reason)
+            raise EngineUnavailableError(
+                f"{tensorrt} does not start here: {reason}{f'; {mends}' if mends else ''}"
+            ) from error
         self.network = self.builder.create_network(_creation_flags(trt, typed=not order.flags))
         parser = trt.OnnxParser(self.network, self.log)
         if not parser.parse(order.onnx):
@@ -153,8 +161,18 @@ class Workshop:
         """With TensorRT's last words."""
         reason = self.log.last or "it gives no reason"
         sentence = f"{self.tensorrt} cannot build {self.order.name} with {workspace_mib} MiB of workspace: {reason}"
-        lower = reason.lower().replace(" ", "")
-        return (OutOfMemory if "outofmemory" in lower or "workspace" in lower else EngineUnavailableError)(sentence)
+        if _beyond(reason, workspace_mib << 20):
+            return EngineUnavailableError(f"{sentence}; raise --workspace, or lower --batch or --frame")
+        if "outofmemory" in reason.lower().replace(" ", ""):
+            return OutOfMemory(sentence)
+        mends = remedy(reason)
+        return EngineUnavailableError(f"{sentence}; {mends}" if mends else sentence)
+
+
+def _beyond(reason: str, limit: int) -> bool:
+    """Whether it is the workspace of `limit` bytes that was too small, which half of it would be all the more."""
+    requested = REQUESTED.search(reason)
+    return "workspace" in reason.lower() or (requested is not None and int(requested[1]) > limit)
 
 
 def own_tactics(tensorrt: TensorRT) -> int:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from ...runtime.engines.plans import PLAN, list_plans, plans_folder, remove_plan
-from ...runtime.errors import EngineUnavailableError, ParityError, UsageError
+from ...runtime.bundle import default_folder, read_manifest
+from ...runtime.engines.plans import PLAN, RECORD, cache_files, list_plans, plans_folder, remove_plan
+from ...runtime.errors import EngineUnavailableError, OutputError, ParityError, UsageError
 from ...runtime.files import remove_temporaries
 from ...runtime.interrupt import stop_on_interrupt
+from ..extend_bundle import DETECTOR
 from .build_bundle import BuildRequest, BuildRun, Outcome
-from .jobs import Job
+from .jobs import Job, require_known
 from .monitor import Report
 from .shapes import Limits
 from .timing_cache import SUFFIX
 
 SOME_FAILED, INTERRUPTED = 1, 130
 """Exit codes."""
+
+STALE_SECONDS = 24 * 3600
+"""After which a file that was never finished belongs to no build that still runs."""
 
 
 def run_build(
@@ -50,7 +56,7 @@ def run_build(
     if listed and clean:
         raise UsageError("--list and --clean: got both, expected one")
     if listed or clean:
-        _list() if listed else _clean(models)
+        _list() if listed else _clean(models, bundle or default_folder())
         return
     asked = [name for name, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted]
     limits = Limits.parse(batch, frame)
@@ -80,7 +86,7 @@ def build(request: BuildRequest, notes: Console, *, explain: bool) -> None:
         click.echo(line_of(outcome))
         if explain:
             click.echo(f"  {outcome.decision.action}: {outcome.decision.why}")
-    _judge(outcomes)
+    _judge(run, outcomes)
 
 
 def line_of(outcome: Outcome) -> str:
@@ -103,13 +109,15 @@ def _measured(outcome: Outcome) -> str:
     return f"parity {'passed' if record.parity.passed else 'failed'} on {record.parity.faces} faces, {times}"
 
 
-def _judge(outcomes: Sequence[Outcome]) -> None:
+def _judge(run: BuildRun, outcomes: Sequence[Outcome]) -> None:
     """Raise what ends the command with the right code, and say once what is not known."""
-    reasons = list(dict.fromkeys(outcome.unmeasured for outcome in outcomes if outcome.unmeasured))
-    if reasons:
+    unmeasured = [outcome for outcome in outcomes if outcome.unmeasured]
+    reasons = "; ".join(dict.fromkeys(outcome.unmeasured for outcome in unmeasured))
+    gpu = run.target.gpu
+    if unmeasured and gpu is None:
         click.echo(
-            f"parity was not measured ({'; '.join(reasons)}): --engine auto leaves such plans alone; run fsr-export "
-            "build on the machine that will run them",
+            f"parity was not measured ({reasons}): --engine auto leaves such plans alone; run fsr-export build on the "
+            "machine that will run them",
             err=True,
         )
     refused = [outcome for outcome in outcomes if outcome.failure and outcome.plan is not None]
@@ -118,8 +126,13 @@ def _judge(outcomes: Sequence[Outcome]) -> None:
         raise ParityError(f"{_named(refused)} failed the gate: {refused[0].failure}")
     if failed and len(failed) == len(outcomes):
         raise EngineUnavailableError(f"nothing could be built: {failed[0].failure}")
+    if unmeasured and gpu is not None:
+        click.echo(f"error: {_named(unmeasured)} cannot be tried on this {gpu.name}: {reasons}", err=True)
     if failed:
         click.echo(f"error: {_named(failed)} could not be built, for the reasons above", err=True)
+    if run.stands_in:
+        click.echo("error: not all that was asked for is in the bundle; what stands in for it is said above", err=True)
+    if failed or run.stands_in or (unmeasured and gpu is not None):
         sys.exit(SOME_FAILED)
 
 
@@ -149,7 +162,7 @@ def _progress(console: Console) -> Iterator[Callable[[Job, int, int], Report]]:
 
 
 def _list() -> None:
-    plans, damaged = list_plans()
+    plans, damaged = list_plans(whole=True)
     for plan in plans:
         record = plan.record
         parity = "not measured" if record.parity is None else "passed" if record.parity.passed else "FAILED"
@@ -157,22 +170,51 @@ def _list() -> None:
         click.echo(f"{plan}: {record.size / 1e6:.2f} MB, {record.created}, parity {parity}{times}: {plan.path}")
     for sentence in damaged.values():
         click.echo(f"damaged: {sentence}")
-    size = sum(path.stat().st_size for path in _files())
+    size = sum(map(_bytes, _files()))
     click.echo(f"{len(plans)} plans, {len(damaged)} damaged, {size / 1e6:.1f} MB in {plans_folder()}", err=True)
 
 
-def _clean(models: Sequence[str]) -> None:
-    """Everything, or the plans of some models."""
+def _clean(models: Sequence[str], bundle: Path) -> None:
+    """Everything, or the plans of some models.
+
+    Raises:
+        UsageError: neither the cache nor the bundle knows a model. OutputError: something could not be removed; all
+            else is.
+    """
     plans, _ = list_plans()
+    if models:
+        known = [plan.record.model for plan in plans] + [m.name for m in read_manifest(bundle).models] + [DETECTOR]
+        require_known(models, list(dict.fromkeys(known)))
     mine = [plan.path for plan in plans if plan.record.model in models] if models else _files()
-    freed = sum(path.stat().st_size for path in mine)
-    remove_temporaries(plans_folder().glob(".*"))
+    removed, freed, refusals = 0, 0, list[str]()
+    with suppress(OSError):  # what nobody uses; where it cannot be removed, neither can the rest, and that is said
+        remove_temporaries(path for path in plans_folder().glob(".*") if _is_stale(path))
     for path in mine:
-        remove_plan(path)
-    count = sum(path.suffix == PLAN for path in mine)
-    click.echo(f"{count} plans removed, {freed / 1e6:.1f} MB freed in {plans_folder()}")
+        size = _bytes(path)
+        try:
+            remove_plan(path)
+        except OutputError as error:
+            refusals.append(str(error))
+            continue
+        removed, freed = removed + (path.suffix == PLAN), freed + size
+    click.echo(f"{removed} plans removed, {freed / 1e6:.1f} MB freed in {plans_folder()}")
+    if refusals:
+        raise OutputError("; and ".join(dict.fromkeys(refusals)))
 
 
 def _files() -> list[Path]:
-    """Plans, damaged ones too, and timing caches."""
-    return [path for path in sorted(plans_folder().glob("*")) if path.suffix in (PLAN, SUFFIX)]
+    """Plans, damaged ones too, their records, and timing caches."""
+    return [path for path in cache_files() if path.suffix in (PLAN, RECORD, SUFFIX)]
+
+
+def _bytes(path: Path) -> int:
+    """Of the file itself, so that a link to nothing has a size too; none where another process removed it."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether no build that still runs can be writing it."""
+    return time.time() - path.lstat().st_mtime > STALE_SECONDS

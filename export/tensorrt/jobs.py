@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +56,12 @@ class Planner:
         profiles = model_profiles(model.input_size, self.limits) if model else detector_profiles(self.limits)
         return Job(name, precision, source, profiles, self._key(source, precision, profiles), model)
 
-    def instead(self, name: str, precision: str) -> Job | None:
-        """The next precision that the bundle has a file for, when this one cannot be had."""
+    def instead(self, name: str, precision: str, failed: Collection[str] = ()) -> Job | None:
+        """The next precision that the bundle has a file for and that has not `failed`, when this one cannot be had."""
         others = (DETECTOR_INSTEAD if name == DETECTOR else INSTEAD).get(precision, ())
-        return next((job for other in others if (job := self.job(name, other)) is not None), None)
+        return next(
+            (job for other in others if other not in failed and (job := self.job(name, other)) is not None), None
+        )
 
     def onnx(self, job: Job) -> Path:
         return self.bundle.path(job.source.entry)
@@ -89,10 +91,11 @@ def jobs_for(planner: Planner, names: Sequence[str], precisions: Sequence[str]) 
     names: of models and `detector`; all if empty. precisions: all that the bundle has files for if empty.
 
     Raises:
-        BundleError: no model of a name. UsageError: no model that was named has any precision asked for.
+        UsageError: no model of a name, or none that was named has any precision asked for.
     """
     bundle = planner.bundle
     chosen = list(dict.fromkeys(names)) or [*bundle.names, DETECTOR]
+    require_known(names, [*bundle.names, DETECTOR])
     asked = [(name, precision) for name in chosen for precision in precisions or PRECISIONS]
     found = {pair: planner.job(*pair) for pair in asked}
     models = [pair for pair in asked if pair[0] != DETECTOR]
@@ -112,6 +115,13 @@ def jobs_for(planner: Planner, names: Sequence[str], precisions: Sequence[str]) 
     if not jobs:
         raise UsageError("; ".join(stand_ins) or f"{bundle.folder}: has nothing for TensorRT of what was named")
     return list(jobs.values()), stand_ins
+
+
+def require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    """`UsageError` for a `--model` that is none of `known`."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--model: got model {name!r}, expected one of: {', '.join(known)}")
 
 
 def _missing(planner: Planner, precision: str) -> str:

@@ -24,9 +24,12 @@ class Target:
     gpu: Gpu | None
     """None: for any GPU of `compute_capabilities`; nothing can be measured then."""
     compute_capabilities: Sequence[str]
+    skipped: str = ""
+    """Why there is no GPU to build for, a clause; empty where there is one or none was looked for."""
 
     def __str__(self) -> str:
-        where = self.gpu.name if self.gpu else "no GPU of this machine"
+        reason = f" ({self.skipped})" if self.skipped else ""
+        where = self.gpu.name if self.gpu else f"no GPU of this machine{reason}"
         return f"{self.tensorrt}, {where}, compute capability {', '.join(self.compute_capabilities)}"
 
     @property
@@ -50,7 +53,8 @@ def find_target(flavour: str | None = None, compute_capabilities: Sequence[str] 
     if gpu is None and flavour in (None, WITHOUT_GPU):
         tensorrt = _without_gpu(why)
         known = list(tensorrt.compute_capabilities)
-        return Target(tensorrt, None, _known(compute_capabilities, known) or [name for name in known if name != TURING])
+        asked = _known(compute_capabilities, known) or [name for name in known if name != TURING]
+        return Target(tensorrt, None, asked, why.partition("; ")[0])
     if compute_capabilities:
         raise UsageError(
             f"--compute-capability: {flavour} builds for the GPU at hand alone; leave it out, or add "

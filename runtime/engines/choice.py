@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import EngineUnavailableError
 from .int8 import SATURATES, int8_is_exact, why_not_int8
@@ -52,6 +53,7 @@ def choose_engine(
     offered: Collection[str] = ("fp32",),
     int8_engines: Sequence[str] = INT8_ENGINES,
     models: Sequence[Files] = (),
+    bundle: Path | None = None,
 ) -> Choice:
     """The engine called `name` once it has proved that it runs here, and the precision it should run in.
 
@@ -61,19 +63,19 @@ def choose_engine(
 
     precision: fp32, fp16, int8, or `auto`: int8 on a CPU where it is among the precisions `offered` and is exact and
     fast, fp32 everywhere else. int8_engines: those that gain from it, fastest first. models: the files of each, by
-    precision; without them TensorRT is chosen by name alone.
+    precision; without them TensorRT is chosen by name alone. bundle: theirs, where it is not the package's own.
 
     Raises:
         EngineUnavailableError: no engine of that name, or it cannot run here, or its int8 is wrong here.
     """
     precisions = PRECISIONS if precision == AUTO else (precision,)
     if name in FLAVOURS:
-        return _planned(name, precisions, models)
+        return _planned(name, precisions, models, bundle)
     if name != AUTO:
         open_network(name, PROBE)
         why = "asked for by name"
     else:
-        flavour, best, why_planned = choose_flavour(models, precisions) if models else (None, "", "")
+        flavour, best, why_planned = choose_flavour(models, precisions, bundle) if models else (None, "", "")
         if flavour is not None:
             return Choice(flavour, "its plans are for this GPU", best, why_planned)
         works, why = _cuda()
@@ -109,7 +111,7 @@ def require_engine(name: str) -> str:
     return open_network(name, PROBE).device
 
 
-def choose_detector(name: str, precision: str, offered: Collection[str] | Files) -> Choice:
+def choose_detector(name: str, precision: str, offered: Collection[str] | Files, bundle: Path | None = None) -> Choice:
     """The engine and precision of the detector, for the `name` and `precision` that the models were asked for in.
 
     Of int8 it takes what gains from it, OpenVINO, and that by name alone: at every new size of picture OpenVINO
@@ -120,7 +122,7 @@ def choose_detector(name: str, precision: str, offered: Collection[str] | Files)
     if name in FLAVOURS:
         try:
             least = 0 if precision == AUTO else PRECISIONS.index(precision)  # what is asked for, or more exact
-            return _planned(name, PRECISIONS[least:], models)
+            return _planned(name, PRECISIONS[least:], models, bundle)
         except EngineUnavailableError as error:
             return Choice("onnxruntime", "on the CPU", "fp32", str(error))
     kind = "fp32" if precision == "fp32" or (precision != AUTO and precision not in offered) else precision
@@ -128,12 +130,12 @@ def choose_detector(name: str, precision: str, offered: Collection[str] | Files)
     return choose_engine(name, AUTO if kind == "int8" else kind, offered, engines, models)
 
 
-def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files]) -> Choice:
+def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files], bundle: Path | None) -> Choice:
     """TensorRT by name, in the one of `precisions` that is fastest of those there are plans in."""
     if not models:
         require_flavour(flavour)
         return Choice(flavour, "asked for by name", precisions[-1])
-    precision, why = choose_plans(flavour, models, precisions, passed=False)
+    precision, why = choose_plans(flavour, models, precisions, passed=False, bundle=bundle)
     return Choice(flavour, "asked for by name", precision, why)
 
 

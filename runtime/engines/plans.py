@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from ..errors import EngineUnavailableError
+from ..bundle import MANIFEST, default_folder
+from ..errors import EngineUnavailableError, OutputError
 from ..files import write_bytes, write_text
 from ..strict_json import from_json
 from .cuda_device import Gpu
@@ -27,7 +29,10 @@ VERSION = 1
 DIGITS = 16
 """Of a key's hash that stand in the names of its files."""
 
-BUILD_ANEW = "build it anew with: fsr-export build"
+BUILD = "fsr-export build"
+BUILD_ANEW = f"build it anew with: {BUILD}"
+AGAIN = "--rebuild"
+"""The option that builds even what failed the gate: kernels are chosen by time, so the next may pass."""
 
 
 @dataclass(frozen=True)
@@ -180,14 +185,58 @@ def _write_record(plan: Plan) -> Plan:
     return plan
 
 
-def list_plans(folder: Path | None = None) -> tuple[list[Plan], dict[Path, str]]:
-    """Every plan of the cache, newest first, and by path the files that are none, with a sentence why."""
+def build_line(bundle: Path | None = None, *options: str) -> str:
+    """The command that builds the plans of a bundle; None: of the package's own."""
+    named = ["--bundle", str(bundle)] if bundle else []
+    return shlex.join([*BUILD.split(), *named, *options])
+
+
+def bundle_of(file: Path) -> Path | None:
+    """The bundle that an ONNX file lies in, as `build_line` takes it."""
+    folder = file.parent
+    return folder if (folder / MANIFEST).is_file() and folder != default_folder() else None
+
+
+def cache_files(folder: Path | None = None) -> list[Path]:
+    """What lies in the cache; what another process is writing, which has a hidden name, is left out.
+
+    Raises:
+        EngineUnavailableError: the cache cannot be read.
+    """
+    folder = folder or plans_folder()
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EngineUnavailableError(
+            f"{folder}: the plans there cannot be read: {error.strerror or error}; make it readable, or name another "
+            "cache in XDG_CACHE_HOME"
+        ) from error
+
+
+def plan_files(folder: Path | None = None) -> list[Path]:
+    """Those of `cache_files` that are called plans, whatever they hold."""
+    return [path for path in cache_files(folder) if path.suffix == PLAN]
+
+
+def list_plans(folder: Path | None = None, *, whole: bool = False) -> tuple[list[Plan], dict[Path, str]]:
+    """Every plan of the cache, newest first, and by path the files that are none, with a sentence why.
+
+    whole: read the plans themselves too, and count those as damaged that are not what was stored.
+
+    Raises:
+        EngineUnavailableError: the cache cannot be read.
+    """
     plans, damaged = [], {}
-    for path in sorted((folder or plans_folder()).glob(f"*{PLAN}")):
+    for path in plan_files(folder):
         try:
-            plans.append(read_plan(path))
+            plans.append(plan := read_plan(path))
+            if whole:
+                whole_bytes(plan)
         except EngineUnavailableError as error:
             damaged[path] = str(error)
+    plans = [plan for plan in plans if plan.path not in damaged]
     return sorted(plans, key=lambda plan: plan.record.created, reverse=True), damaged
 
 
@@ -226,39 +275,68 @@ def find_plan(key: PlanKey, folder: Path | None = None) -> Plan | None:
 
 def plans_of_digest(digest: str, folder: Path | None = None) -> list[Path]:
     """The plans whose names say that they have that key, whatever they hold."""
-    return sorted((folder or plans_folder()).glob(f"*.{digest}{PLAN}"))
+    return [path for path in plan_files(folder) if path.name.endswith(f".{digest}{PLAN}")]
 
 
 def plans_for(onnx: str, precision: str, tensorrt: TensorRT, gpu: Gpu, folder: Path | None = None) -> list[Plan]:
     """The plans that run an ONNX file of this SHA-256 in `precision` here: those that passed first, then the newest.
 
-    Those that failed the gate are left out.
+    Those that failed the gate or are damaged are left out.
     """
-    plans, _ = list_plans(folder)
-    mine = [plan for plan in plans if plan.is_of(onnx, precision) and why_foreign(plan, tensorrt, gpu) is None]
-    return sorted((plan for plan in mine if not plan.failures), key=lambda plan: not plan.passed)
+    near = plans_near(onnx, precision, folder)
+    return sorted((plan for plan in near if not why_not(plan, tensorrt, gpu)), key=lambda plan: not plan.passed)
+
+
+def plans_near(onnx: str, precision: str, folder: Path | None = None) -> list[Plan]:
+    """The plans of an ONNX file of this SHA-256 in `precision`, wherever they run, the newest first."""
+    return [plan for plan in list_plans(folder)[0] if plan.is_of(onnx, precision)]
 
 
 def require_plan(
-    model: str, onnx: str, precision: str, tensorrt: TensorRT, gpu: Gpu, folder: Path | None = None
+    model: str,
+    onnx: str,
+    precision: str,
+    tensorrt: TensorRT,
+    gpu: Gpu,
+    folder: Path | None = None,
+    *,
+    bundle: Path | None = None,
 ) -> Plan:
     """The best of `plans_for`.
+
+    bundle: as `build_line` takes it.
 
     Raises:
         EngineUnavailableError: there is none; the sentence says why those that come near are not taken.
     """
     if found := plans_for(onnx, precision, tensorrt, gpu, folder):
         return found[0]
-    near = [plan for plan in list_plans(folder)[0] if plan.is_of(onnx, precision)]
-    reasons = "; ".join(_refusal(plan, tensorrt, gpu) for plan in near)
+    near = plans_near(onnx, precision, folder)
+    reasons = "; ".join(filter(None, (why_not(plan, tensorrt, gpu) for plan in near)))
+    again = [AGAIN] if any(failed_here(plan, tensorrt, gpu) for plan in near) else []
     raise EngineUnavailableError(
-        f"{model}: there is no {precision} plan for {gpu.name} and {tensorrt}"
-        f"{f' ({reasons})' if reasons else ''}; {BUILD_ANEW} --{precision} --flavour {tensorrt.flavour}"
+        f"{model}: there is no {precision} plan for {gpu.name} and {tensorrt} that can be used"
+        f"{f' ({reasons})' if reasons else ''}; build it anew with: "
+        f"{build_line(bundle, f'--{precision}', '--flavour', tensorrt.flavour, *again)}"
     )
 
 
-def _refusal(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> str:
-    return why_foreign(plan, tensorrt, gpu) or f"one failed the gate: {'; '.join(plan.failures)}"
+def why_not(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> str | None:
+    """Why a plan must not run with this library on this GPU, a clause; None if it may."""
+    if reason := why_foreign(plan, tensorrt, gpu):
+        return reason
+    if plan.failures:
+        return f"one failed the gate: {'; '.join(plan.failures)}"
+    try:
+        whole_bytes(plan)
+    except EngineUnavailableError as error:
+        return str(error).partition("; ")[0]
+    return None
+
+
+def failed_here(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> bool:
+    """Whether it is for this library and GPU, and the gate refused it."""
+    return bool(plan.failures) and why_foreign(plan, tensorrt, gpu) is None
 
 
 def why_foreign(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> str | None:
@@ -283,7 +361,9 @@ def checked_bytes(plan: Plan, tensorrt: TensorRT, gpu: Gpu) -> bytes:
     if reason := why_foreign(plan, tensorrt, gpu):
         raise EngineUnavailableError(f"{plan.path}: {reason}; {BUILD_ANEW}")
     if plan.failures:
-        raise EngineUnavailableError(f"{plan.path}: failed the gate: {plan.failures[0]}; take another precision")
+        raise EngineUnavailableError(
+            f"{plan.path}: failed the gate: {plan.failures[0]}; take another precision, or {BUILD} {AGAIN}"
+        )
     return whole_bytes(plan)
 
 
@@ -309,9 +389,19 @@ def whole_bytes(plan: Plan) -> bytes:
 
 
 def remove_plan(path: Path) -> None:
-    """Delete a plan and its record, the record first: a plan without one is never used."""
-    path.with_suffix(RECORD).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    """Delete a plan and its record, the record first: a plan without one is never used.
+
+    Raises:
+        OutputError: the cache cannot be written, or a folder has the name of one.
+    """
+    for file in (path.with_suffix(RECORD), path):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{file}: cannot be removed: {error.strerror or error}; remove it yourself, or name another cache in "
+                "XDG_CACHE_HOME"
+            ) from error
 
 
 def _plain(model: str) -> str:

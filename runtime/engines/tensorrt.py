@@ -22,7 +22,7 @@ from ..pixels import RgbBatch
 from .cuda import Cuda, open_cuda
 from .cuda_device import find_gpu
 from .network import check_batch, model_name
-from .plans import BUILD_ANEW, checked_bytes, require_plan
+from .plans import BUILD_ANEW, bundle_of, checked_bytes, require_plan
 from .trt_buffers import owned
 from .trt_lane import Lane
 from .trt_library import TensorRT, load_tensorrt
@@ -183,7 +183,8 @@ def open_plan(
         data = model if isinstance(model, bytes) else model.read_bytes()
     except OSError as error:
         raise EngineUnavailableError(f"{model_name(model)}: cannot be read: {error.strerror or error}") from error
-    plan = require_plan(model_name(model), hashlib.sha256(data).hexdigest(), precision, tensorrt, gpu)
+    onnx, bundle = hashlib.sha256(data).hexdigest(), None if isinstance(model, bytes) else bundle_of(model)
+    plan = require_plan(model_name(model), onnx, precision, tensorrt, gpu, bundle=bundle)
     return TensorRtNetwork(checked_bytes(plan, tensorrt, gpu), tensorrt, cuda, precision, graphs=graphs)
 
 

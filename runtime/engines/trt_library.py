@@ -30,6 +30,10 @@ INSTALL_JETSON = "python3 -m venv --system-site-packages .venv"
 FOREIGN_LIBRARY = re.compile(r"lib(?!nv|tensorrt)[\w.-]+: cannot open shared object file")
 """One that no TensorRT package brings: 8.6 needs cuBLAS and cuDNN for its plugins."""
 
+OLD_DRIVER = re.compile(r"\berror:? 35\b|cudaError 35\b|driver version is insufficient", re.IGNORECASE)
+CUDA_FAILED = re.compile(r"cuda (error|failure|initialization failure|runtime|driver)|cudaError", re.IGNORECASE)
+"""What TensorRT says where no other plan would do: it is CUDA that failed, 35 for want of a newer driver."""
+
 JETSON = Path("/etc/nv_tegra_release")
 
 
@@ -102,6 +106,16 @@ def _load(flavour: str) -> TensorRT:
         raise EngineUnavailableError(
             f"{flavour} cannot be imported ({reason}); install it with: {install_line(flavour)}"
         ) from error
+
+
+def remedy(reason: str) -> str | None:
+    """What mends a failure that TensorRT lays to CUDA; None where the reason says nothing of it."""
+    if OLD_DRIVER.search(reason):
+        return (
+            "the NVIDIA driver is older than the CUDA that this TensorRT needs; update the driver, or install a "
+            "TensorRT for an older CUDA"
+        )
+    return "see what nvidia-smi says of the GPU" if CUDA_FAILED.search(reason) else None
 
 
 def install_line(flavour: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import EngineUnavailableError
 from .network import check_input_shape
 from .plans import BUILD_ANEW
-from .trt_library import TensorRT
+from .trt_library import TensorRT, remedy
 
 Shape = tuple[int, ...]
 
@@ -109,7 +109,8 @@ class OpenedPlan:
         return answer
 
     def _refusal(self, reason: str) -> str:
-        return f"{self.tensorrt} cannot open the plan: {self.log.last or reason}; {BUILD_ANEW}"
+        reason = self.log.last or reason
+        return f"{self.tensorrt} cannot open the plan: {reason}; {remedy(reason) or BUILD_ANEW}"
 
 
 def new_log(module: Any) -> Any:
