@@ -136,17 +136,17 @@ def main(
         for width in WIDTHS:
             members = [found for path in paths if (found := portrait_at(path, width, detector))]
             groups = [group_of(members[start : start + GROUP]) for start in range(0, len(members), GROUP)]
-            found: list[tuple[str, float]] = []
+            became: list[tuple[str, float]] = []
             for picture, points in groups:
                 with true_landmarks(restorer, points) if with_truth else nullcontext():
-                    found += gains(restorer, picture, points, camera)
-            restored = np.array([gain for decision, gain in found if decision == RESTORED])
+                    became += gains(restorer, picture, points, camera)
+            restored = np.array([gain for decision, gain in became if decision == RESTORED])
             if not len(restored):
                 continue
-            others = Counter(decision for decision, _ in found if decision != RESTORED)
+            others = Counter(decision for decision, _ in became if decision != RESTORED)
             figures = (f"{restored.mean():+.2f}", f"{np.percentile(restored, 5):+.2f}", f"{(restored < 0).mean():.1%}")
             left = ", ".join(f"{count} {decision}" for decision, count in others.items())
-            shown.add_row(str(width), str(len(found)), f"{len(restored) / len(found):.1%}", *figures, left)
+            shown.add_row(str(width), str(len(became)), f"{len(restored) / len(became):.1%}", *figures, left)
     Console().print(shown)
 
 

@@ -143,7 +143,7 @@ def test_a_bias_never_overflows() -> None:
 
 
 def test_weights_that_powers_of_two_hold_lose_nothing() -> None:
-    sixty_fourths = np.array([[49, 7, 21, 3]], np.float32)[..., None, None] / 64
+    sixty_fourths = (np.array([[49, 7, 21, 3]], np.float32)[..., None, None] / 64).astype(np.float32)
     scales = weight_scales(sixty_fourths, np.zeros(1, np.float32), 1.0)
     assert scales.tolist() == [1 / 128]
     assert (to_int8(sixty_fourths, scales) * scales == sixty_fourths).all()
