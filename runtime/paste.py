@@ -14,6 +14,11 @@ from .pixels import RgbImage
 FEATHER = 0.16
 """Share of the crop's side over which the restored face fades in, from each edge."""
 
+CRISP_UNTIL = 0.75
+"""Scale of the last warp up to which linear samples are the better filter, for a quarter of the work of cubic ones. At
+.52, .56, .6 and .75 they come within 38.5, 35.2, 40.8 and 37.0 dB of an antialiased warp of the parity faces, cubic
+ones within 34.7, 31.5, 37.2 and 37.5; at .88 within 35.1, cubic ones within 38.7. Where softness is no loss, up to 1."""
+
 
 def paste(
     canvas: RgbImage,
@@ -34,9 +39,7 @@ def paste(
         return
     here_from_source = canvas_from_source - np.array([[0, 0, left], [0, 0, top]])
     size_wh = (right - left, bottom - top)
-    # Where the face shrinks, by less than 2, linear samples are the better filter, by up to .2 dB; but a face that is
-    # pasted at the size it had would come out softer than it was.
-    cubic = crisp or scale_of(here_from_source) > 1
+    cubic = scale_of(here_from_source) > (CRISP_UNTIL if crisp else 1)
     kernel = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     face = cv2.warpAffine(source, here_from_source, size_wh, flags=kernel, borderMode=cv2.BORDER_REPLICATE)
     weight = cv2.warpAffine(feather(len(source)), here_from_source, size_wh) * strength
