@@ -17,7 +17,8 @@ FEATHER = 0.16
 CRISP_UNTIL = 0.75
 """Scale of the last warp up to which linear samples are the better filter, for a quarter of the work of cubic ones. At
 .52, .56, .6 and .75 they come within 38.5, 35.2, 40.8 and 37.0 dB of an antialiased warp of the parity faces, cubic
-ones within 34.7, 31.5, 37.2 and 37.5; at .88 within 35.1, cubic ones within 38.7. Where softness is no loss, up to 1."""
+ones within 34.7, 31.5, 37.2 and 37.5; at .88 within 35.1, cubic ones within 38.7. Where softness is no harm, up to
+1."""
 
 
 def paste(
