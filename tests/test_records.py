@@ -142,3 +142,10 @@ def test_a_face_is_plain_json() -> None:
         "model": "edge-L-32x4",
         "crop": "faces/a.png.0.png",
     }
+
+
+@pytest.mark.parametrize(("decision", "opacity"), [("restored", 0.4), ("left: large enough already", 0.0)])
+def test_of_a_tracked_face_that_is_left_nothing_is_shown(decision: str, opacity: float) -> None:
+    face = Face(np.zeros(4, np.float32), np.zeros((5, 2), np.float32), 0.9)
+    record = face_record(RestoredFace(face, 30.0, decision, track=7, opacity=0.4))
+    assert (record["track"], record["opacity"]) == (7, opacity)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
+from ..align import RESTORED
 from ..errors import InputError, OutputError, UsageError
 from ..files import write_text
 
@@ -104,7 +105,8 @@ def resumable(path: Path, run: Mapping[str, Any], is_done: Callable[[Record], bo
 
 def face_record(face: RestoredFace, crop: str | None = None) -> Record:
     """One face as JSON: pixels of the source with two decimals, pixel centres at integers."""
-    tracked = {} if face.track is None else {"track": face.track, "opacity": round(float(face.opacity), 3)}
+    shown = float(face.opacity) if face.decision == RESTORED else 0.0  # of a face that is left nothing is shown
+    tracked = {} if face.track is None else {"track": face.track, "opacity": round(shown, 3)}
     return {
         **tracked,
         "box_xyxy": _rounded(face.face.box_xyxy),
