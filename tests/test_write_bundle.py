@@ -202,7 +202,7 @@ def another_model(checkpoint: Checkpoint) -> bytes:
             OutputError,
             "tiny: cannot be written: No space left on device; nothing was left",
         ),
-        ("write_card", lambda *_: 1 / 0, ZeroDivisionError, "division by zero"),
+        ("write_card", lambda *_, **__: 1 / 0, ZeroDivisionError, "division by zero"),
     ],
     ids=["parity", "disk full", "a mistake of ours"],
 )
