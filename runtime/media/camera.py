@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..pixels import RgbImage, rgb_from_bgr
 from ..quiet import quiet_opencv
-from .source import Source, VideoFrame
+from .source import Source, VideoFrame, timed_by_clock
 
 DEVICES = Path("/dev")
 TIME_BASE = Fraction(1, 90_000)
@@ -73,12 +73,8 @@ class Camera(Source):
         self.rate = Fraction(told).limit_denominator(1001) if 1 <= told <= 1000 else USUAL_RATE
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        start, pts, pixels = self._clock(), -1, self._first
-        while pixels is not None:
-            now = self._clock()
-            pts = max(round((now - start) / TIME_BASE), pts + 1)
-            yield VideoFrame(pixels, pts, TIME_BASE, now - start, now)
-            pixels = self._read()
+        start = self._clock()
+        yield from timed_by_clock(self._first, self._read, self._clock, TIME_BASE)
         self.failure = InputError(
             f"camera {self.index}: stopped delivering frames after {self._clock() - start:.1f} s; check its cable"
         )

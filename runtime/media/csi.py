@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..pixels import RgbImage
 from .camera import TIME_BASE
-from .source import Source, VideoFrame
+from .source import Source, VideoFrame, timed_by_clock
 from .uri import SourceUri
 
 LAUNCH, INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
@@ -61,12 +61,7 @@ class CsiCamera(Source):
         self._first = first
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        start, pts, pixels = self._clock(), -1, self._first
-        while pixels is not None:
-            now = self._clock()
-            pts = max(round((now - start) / TIME_BASE), pts + 1)
-            yield VideoFrame(pixels, pts, TIME_BASE, now - start, now)
-            pixels = self._read()
+        yield from timed_by_clock(self._first, self._read, self._clock, TIME_BASE)
         self.failure = InputError(f"{self.uri}: stopped delivering frames: {self._last_words()}; check its cable")
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ with VideoReader(path) as source:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
@@ -76,3 +76,18 @@ class Source(ABC):
         self.close()
         if kind is None and self.failure is not None:
             raise self.failure
+
+
+def timed_by_clock(
+    first: RgbImage, read: Callable[[], RgbImage | None], clock: Callable[[], float], time_base: Fraction
+) -> Iterator[VideoFrame]:
+    """The frames of a camera as they come, `first` and then what `read` gives until it gives none.
+
+    clock: seconds that never go back. No two frames have the same time.
+    """
+    start, pts, pixels = clock(), -1, first
+    while pixels is not None:
+        now = clock()
+        pts = max(round((now - start) / time_base), pts + 1)
+        yield VideoFrame(pixels, pts, time_base, now - start, now)
+        pixels = read()

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import cv2
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from ..bundle import MANIFEST, default_folder, read_manifest
 from ..files import require_writable, write_text
@@ -232,13 +232,7 @@ def _bench(request: Request) -> int:
     report = run_bench(
         partial(_opened, request), request.options, request.worker_count, naive=request.naive, pictures=pictures
     )
-    if request.output:
-        write_text(request.output, report.to_json() + "\n")
-    if request.json:
-        click.echo(report.to_json())
-    else:
-        Console().print(render(report))
-    return 0
+    return _tell_figures(request, report.to_json(), render(report))
 
 
 def _bench_moving(request: Request) -> int:
@@ -246,10 +240,15 @@ def _bench_moving(request: Request) -> int:
     from ..bench.moving_figures import render
 
     report = run_moving_bench(partial(_opened, request), request.options, request.worker_count, naive=request.naive)
+    return _tell_figures(request, report.to_json(), render(report))
+
+
+def _tell_figures(request: Request, figures: str, shown: RenderableType) -> int:
+    """Of a bench: into the output, and as JSON or tables on stdout."""
     if request.output:
-        write_text(request.output, report.to_json() + "\n")
+        write_text(request.output, figures + "\n")
     if request.json:
-        click.echo(report.to_json())
+        click.echo(figures)
     else:
-        Console().print(render(report))
+        Console().print(shown)
     return 0
