@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bundle import check_file, default_folder, read_manifest
 from ..detect import Detector, largest
 from ..errors import NoFaceError
-from ..geometry import Transform, compose, transform_points
-from ..paste import paste
+from ..geometry import Transform, transform_points
+from ..media.scene_people import Person, known_faces, smooth_light
 from ..pixels import RgbBatch, RgbImage
-from ..tiles import untile
 
 SIZE_WH = (1280, 720)
-FACES = "runtime-128"
-"""Parity faces that scenes are made of."""
 NATIVE_SIZES = (36.0, 60.0)
 """Sides of the crops as they lie in a scene, in pixels; the faces are about .7 of that wide."""
 GRID = (5, 4)
 """Columns and rows of cells; no cell holds two faces."""
-MARGIN = 32
-"""Pixels by which a crop is continued, for the detector misses some faces that end at the chin."""
-OCTAVES = ((4, 30.0), (16, 10.0), (64, 3.0))
-"""Of the background: values over its height, and their standard deviation in grey levels."""
 GRAIN = 2.0
 """Standard deviation of each pixel, in grey levels."""
 SEEDS: Mapping[int, tuple[int, ...]] = MappingProxyType({1: (0, 1, 3, 4), 4: (0, 1, 3, 4), 16: (4, 6, 21, 26)})
@@ -68,37 +58,18 @@ def make_scene(faces: int, seed: int) -> tuple[RgbImage, PlacedFaces]:
         BundleError: the default bundle's parity faces are damaged.
     """
     rng = np.random.default_rng([faces, seed])
-    pixels, known = _background(rng), _parity_faces()
+    pixels, known = _background(rng), known_faces()
     crops = known[rng.choice(len(known), faces, replace=False)]
     cells = rng.choice(GRID[0] * GRID[1], faces, replace=False)
     places = [_place(rng, int(cell), crops.shape[1]) for cell in cells]
     for crop, scene_from_crop in zip(crops, places, strict=True):
-        surrounded = cv2.copyMakeBorder(crop, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT)
-        crop_from_surrounded = np.array([[1.0, 0, -MARGIN], [0, 1, -MARGIN]])
-        paste(pixels, np.asarray(surrounded, np.uint8), compose(scene_from_crop, crop_from_surrounded))
+        Person.of(crop).paste(pixels, scene_from_crop)
     return pixels, PlacedFaces(crops, places)
 
 
-@cache
-def _parity_faces() -> RgbBatch:
-    from PIL import Image
-
-    folder = default_folder()
-    parity = read_manifest(folder).parity_set
-    entry = parity.high[FACES]
-    check_file(folder, entry)
-    with Image.open(folder / entry.file) as picture:
-        return untile(np.asarray(picture.convert("RGB")), parity.faces, parity.columns)
-
-
 def _background(rng: np.random.Generator) -> RgbImage:
-    """Noise of several sizes about a grey, brighter towards the top."""
     width, height = SIZE_WH
-    light = np.linspace(165, 95, height, dtype=np.float32)[:, None, None].repeat(width, 1).repeat(3, 2)
-    for rows, deviation in OCTAVES:
-        shape = (rows, rows * width // height)
-        grey, colour = (rng.standard_normal((*shape, channels), np.float32) for channels in (1, 3))
-        light += cv2.resize(deviation * (grey + colour / 5), SIZE_WH, interpolation=cv2.INTER_CUBIC)
+    light = smooth_light(rng, SIZE_WH)
     light += GRAIN * rng.standard_normal((height, width, 1), np.float32)
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 

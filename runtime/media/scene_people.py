@@ -9,8 +9,9 @@ from functools import cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
-from ..bundle import check_file, default_folder, open_bundle, read_manifest
+from ..bundle import check_file, default_detector, default_folder, read_manifest
 from ..detect import Detector, Face, largest
 from ..errors import NoFaceError
 from ..geometry import Transform, compose, scaling
@@ -26,6 +27,8 @@ CAST = (3, 6, 5, 14, 9, 20, 11, 30, 19, 36, 21, 38, 23, 44, 27, 48, 29, 50, 31, 
 MARGIN = 32
 """Pixels by which a face is continued, for the detector misses some faces that end at the chin."""
 
+OCTAVES = ((4, 30.0), (16, 10.0), (64, 3.0))
+"""Of the background: values over its height, and their standard deviation in grey levels."""
 LOOKS = (100, 128, 160, 192, 224, 256)
 """Sides in pixels at which a continued face is looked at for its truth."""
 
@@ -41,6 +44,11 @@ class Person:
     surrounded: RgbImage
     """The same, continued by `MARGIN` on each side."""
 
+    @classmethod
+    def of(cls, crop: RgbImage) -> Self:
+        surrounded = cv2.copyMakeBorder(crop, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT)
+        return cls(crop, np.asarray(surrounded, np.uint8))
+
     def paste(self, frame: RgbImage, frame_from_crop: Transform) -> None:
         """Draw it into `frame`, in place, with soft edges."""
         paste(frame, self.surrounded, compose(frame_from_crop, _CROP_FROM_SURROUNDED))
@@ -53,7 +61,7 @@ def people() -> Sequence[Person]:
     Raises:
         BundleError: the default bundle's parity faces are damaged.
     """
-    return [Person(crop, _surrounded(crop)) for crop in _parity_faces()[list(CAST)]]
+    return [Person.of(crop) for crop in known_faces()[list(CAST)]]
 
 
 @cache
@@ -83,15 +91,16 @@ def _columns(face: Face) -> NDArray[np.float64]:
 
 @cache
 def _detector() -> Detector:
-    bundle = open_bundle(default_folder())
-    return Detector.open(bundle.path(bundle.manifest.detector.files["fp32"]))
+    return Detector.open(default_detector())
 
 
-def _surrounded(crop: RgbImage) -> RgbImage:
-    return np.asarray(cv2.copyMakeBorder(crop, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_REFLECT), np.uint8)
+@cache
+def known_faces() -> RgbBatch:
+    """(64, 128, 128, 3): the default bundle's parity faces, framed as `runtime`.
 
-
-def _parity_faces() -> RgbBatch:
+    Raises:
+        BundleError: they are damaged.
+    """
     from PIL import Image
 
     folder = default_folder()
@@ -103,13 +112,18 @@ def _parity_faces() -> RgbBatch:
 
 
 def background(rng: np.random.Generator, size_wh: tuple[int, int], scale: int) -> RgbImage:
-    """uint8 (scale H, scale W, 3): smooth noise about a grey, brighter towards the top; the same scene at any scale."""
+    """uint8 (scale H, scale W, 3): `smooth_light`; the same scene at any scale."""
+    return np.clip(np.rint(smooth_light(rng, size_wh, scale)), 0, 255).astype(np.uint8)
+
+
+def smooth_light(rng: np.random.Generator, size_wh: tuple[int, int], scale: int = 1) -> NDArray[np.float32]:
+    """(scale H, scale W, 3) grey levels: noise of several sizes about a grey, brighter towards the top."""
     width, height = size_wh
     large_wh = (scale * width, scale * height)
     light: NDArray[np.float32] = np.full((large_wh[1], large_wh[0], 3), 130, np.float32)
     light += np.linspace(35, -35, large_wh[1], dtype=np.float32)[:, None, None]
-    for rows, deviation in ((4, 30.0), (16, 10.0), (64, 3.0)):
+    for rows, deviation in OCTAVES:
         shape = (rows, max(1, rows * width // height))
         grey, colour = (rng.standard_normal((*shape, channels), np.float32) for channels in (1, 3))
         light += cv2.resize(deviation * (grey + colour / 5), large_wh, interpolation=cv2.INTER_CUBIC)
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    return light
