@@ -16,7 +16,8 @@ from fsr.runtime import bundle, parts
 from fsr.runtime.bundle import default_folder, open_bundle
 from fsr.runtime.engines import AUTO, OPENERS, choose_engine, trt_library
 from fsr.runtime.engines.cuda_device import Gpu
-from fsr.runtime.engines.plans import PlanKey, PlanParity, record_figures, store_plan
+from fsr.runtime.engines.plan_record import PlanKey, PlanParity
+from fsr.runtime.engines.plans import record_figures, store_plan
 from fsr.runtime.engines.trt_library import FLAVOURS
 from fsr.runtime.errors import EngineUnavailableError
 from fsr.runtime.parts import EnginePart, Part, looked_at

@@ -15,7 +15,8 @@ from fake_trt_runtime import FakeTensorRT, fixed_plan
 from fsr.runtime.bundle import FileEntry, default_folder
 from fsr.runtime.engines import AUTO, choose_detector, choose_engine, open_network, plan_choice, tensorrt
 from fsr.runtime.engines.cuda_device import Gpu
-from fsr.runtime.engines.plans import Plan, PlanKey, PlanParity, record_figures, store_plan
+from fsr.runtime.engines.plan_record import Plan, PlanKey, PlanParity
+from fsr.runtime.engines.plans import record_figures, store_plan
 from fsr.runtime.engines.trt_library import TensorRT
 from fsr.runtime.errors import EngineUnavailableError
 from fsr.runtime.pipeline import Restorer

@@ -11,10 +11,8 @@ import pytest
 from fake_tensorrt import fake_tensorrt
 
 from fsr.runtime.engines.cuda_device import Gpu
+from fsr.runtime.engines.plan_record import Plan, PlanKey, PlanParity
 from fsr.runtime.engines.plans import (
-    Plan,
-    PlanKey,
-    PlanParity,
     checked_bytes,
     find_plan,
     list_plans,

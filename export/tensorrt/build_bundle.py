@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Event
 
 from ...runtime.bundle import check_file, default_folder, open_bundle
-from ...runtime.engines.plans import BUILD_ANEW, Plan, plans_folder, store_plan
+from ...runtime.engines.plan_record import Plan
+from ...runtime.engines.plans import BUILD_ANEW, plans_folder, store_plan
 from ...runtime.errors import EngineUnavailableError, FsrError, UsageError
 from ...runtime.files import require_writable
 from .builder import WORKSPACE_MIB, Built, Order, build

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...runtime.engines.plans import Plan, PlanKey, list_plans, plans_of_digest, read_plan, whole_bytes
+from ...runtime.engines.plan_record import Plan, PlanKey
+from ...runtime.engines.plans import list_plans, plans_of_digest, read_plan, whole_bytes
 from ...runtime.errors import EngineUnavailableError
 from .jobs import Job
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.bundle import Bundle, FileEntry, ModelEntry
-from ...runtime.engines.plans import PlanKey
+from ...runtime.engines.plan_record import PlanKey
 from ...runtime.errors import UsageError
 from ..extend_bundle import DETECTOR
 from .shapes import Limits, Shapes, detector_profiles, model_profiles

@@ -12,7 +12,8 @@ from ...runtime.bundle import Bundle, ModelEntry, check_file
 from ...runtime.detect import Detector
 from ...runtime.engines.cuda import open_cuda
 from ...runtime.engines.cuda_device import Gpu
-from ...runtime.engines.plans import Plan, PlanParity, checked_bytes, record_figures
+from ...runtime.engines.plan_record import Plan, PlanParity
+from ...runtime.engines.plans import checked_bytes, record_figures
 from ...runtime.engines.tensorrt import TensorRtNetwork
 from ...runtime.engines.trt_library import TensorRT
 from ...runtime.engines.upscaler import Upscaler

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...runtime.engines.cuda_device import Gpu, find_gpu
-from ...runtime.engines.plans import capability_text
+from ...runtime.engines.plan_record import capability_text
 from ...runtime.engines.trt_library import FLAVOURS, TensorRT, load_tensorrt
 from ...runtime.errors import EngineUnavailableError, UsageError
 

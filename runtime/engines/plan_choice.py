@@ -10,7 +10,8 @@ from ..bundle import FileEntry
 from ..errors import EngineUnavailableError
 from .cuda import open_cuda
 from .cuda_device import Gpu, find_gpu
-from .plans import AGAIN, Plan, build_line, failed_here, list_plans, plans_for, plans_near, why_foreign, why_not
+from .plan_record import Plan
+from .plans import AGAIN, build_line, failed_here, list_plans, plans_for, plans_near, why_foreign, why_not
 from .trt_library import FLAVOURS, TensorRT, load_tensorrt
 
 PRECISIONS = ("int8", "fp16", "fp32")
