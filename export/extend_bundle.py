@@ -36,6 +36,20 @@ def copied(bundle: Bundle, output: Path) -> Iterator[Path]:
         yield folder
 
 
+def chosen_parts(bundle: Bundle, names: Sequence[str], precision: str) -> tuple[list[ModelEntry], bool]:
+    """The models of those names, and whether the detector is among them; everything if none is given.
+
+    Raises:
+        BundleError, UsageError: as of `chosen_models`, of the detector too.
+    """
+    of_models = [name for name in names if name != DETECTOR]
+    models = chosen_models(bundle, of_models, precision) if of_models or not names else []
+    with_detector = not names or DETECTOR in names
+    if with_detector and precision in bundle.manifest.detector.files:
+        raise UsageError(f"{bundle.folder}: the detector has {precision} already; start from a bundle without it")
+    return models, with_detector
+
+
 def chosen_models(bundle: Bundle, names: Sequence[str], precision: str) -> list[ModelEntry]:
     """The models of those names, all if none is given.
 

@@ -12,12 +12,12 @@ from ..calibration.parity_set import parity_faces
 from ..runtime.bundle import Bundle, check_file, open_bundle
 from ..runtime.detect import Detector
 from ..runtime.engines import open_engine
-from ..runtime.errors import ParityError, UsageError
+from ..runtime.errors import ParityError
 from ..runtime.files import write_bytes
 from ..runtime.runs.progress import progress
 from .check import detector_frames
 from .detector_parity import detector_words, gate_detector, measure_detector
-from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_models, copied
+from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_parts, copied
 from .half import to_half
 from .parity import ParityFaces, gate, measure, restore
 from .parity_faces import stored_faces
@@ -76,11 +76,7 @@ def half_bundle(request: HalfRequest, console: Console) -> tuple[list[Reduced], 
         ParityError: nothing passed; nothing was written. OutputError: the output exists or cannot be written.
     """
     bundle = open_bundle(request.model)
-    names = [name for name in request.models if name != DETECTOR]
-    models = chosen_models(bundle, names, "fp16") if names or not request.models else []
-    with_detector = not request.models or DETECTOR in request.models
-    if with_detector and "fp16" in bundle.manifest.detector.files:
-        raise UsageError(f"{bundle.folder}: the detector has fp16 already; start from a bundle without it")
+    models, with_detector = chosen_parts(bundle, request.models, "fp16")
     passed: list[Reduced] = []
     failed: list[str] = []
     with copied(bundle, request.output) as folder:

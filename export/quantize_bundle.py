@@ -20,7 +20,7 @@ from ..runtime.files import require_writable, write_bytes, write_text
 from ..runtime.pixels import RgbBatch
 from ..runtime.runs.progress import progress
 from .detector_parity import DetectorFigures, detector_words, gate_detector, measure_detector
-from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_models, copied
+from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_parts, copied
 from .layer_search import Attempt, cheap_input, search
 from .parity import ParityFaces, ParityFigures, gate, measure, restore
 from .parity_faces import CALIBRATION, open_originals, own_faces, stored_faces
@@ -163,11 +163,7 @@ def quantize_bundle(request: QuantizeRequest, console: Console) -> tuple[list[Re
     bundle = open_bundle(request.model)
     if request.config.tensorrt_8 or request.config.float_layers:
         raise UsageError("--tensorrt-8 and --float-layer go with one ONNX file; got a bundle")
-    names = [name for name in request.models if name != DETECTOR]
-    models = chosen_models(bundle, names, "int8") if names or not request.models else []
-    with_detector = not request.models or DETECTOR in request.models
-    if with_detector and "int8" in bundle.manifest.detector.files:
-        raise UsageError(f"{bundle.folder}: the detector has int8 already; start from a bundle without it")
+    models, with_detector = chosen_parts(bundle, request.models, "int8")
     calibration = open_set(request.calibration)
     for model in models:
         calibration.require_framing(model.framing)
