@@ -24,7 +24,7 @@ SIDE = 384
 COUNT = 64
 MIN_FACE = RestoreOptions().min_face
 GROUP = round(SIDE * MIN_FACE / DETECTABLE)
-"""Side of a group picture: the search enlarges it to just one tile."""
+"""Side of a group picture: the search brings it to just one tile."""
 THUMBNAIL = 64
 """Side of a shrunk portrait; half of the group pictures have them at this size, half at half of it."""
 ROOM = 3.0
@@ -38,8 +38,8 @@ class WatchedDetector(Detector):
         super().__init__(network)
         self.views: list[tuple[RgbImage, list[Face]]] = []
 
-    def __call__(self, frame: RgbImage) -> list[Face]:
-        faces = super().__call__(frame)
+    def __call__(self, frame: RgbImage, score_threshold: float | None = None) -> list[Face]:
+        faces = super().__call__(frame, score_threshold)
         self.views.append((frame, faces))
         return faces
 

@@ -104,21 +104,24 @@ class Detector:
         network = open_network(engine, model, precision)
         return cls(network, score_threshold=score_threshold, max_iou=max_iou, top_k=top_k)
 
-    def __call__(self, frame: RgbImage) -> list[Face]:
+    def __call__(self, frame: RgbImage, score_threshold: float | None = None) -> list[Face]:
         """Find the faces of a frame of any size.
+
+        score_threshold: in place of the detector's own.
 
         Raises:
             TypeError: `frame` is not uint8 (H, W, 3).
         """
-        (faces,) = self.in_batch(_pad(check_rgb(frame, "frame"))[None])
+        (faces,) = self.in_batch(_pad(check_rgb(frame, "frame"))[None], score_threshold)
         return faces
 
-    def in_batch(self, frames: RgbBatch) -> list[list[Face]]:
+    def in_batch(self, frames: RgbBatch, score_threshold: float | None = None) -> list[list[Face]]:
         """Find the faces of each of several frames of one size, whose sides are multiples of 32 pixels.
 
         frames: uint8 (N, H, W, 3) RGB.
         """
-        candidates = _decode(self._network(frames), frames.shape[2], self.score_threshold)
+        least = self.score_threshold if score_threshold is None else score_threshold
+        candidates = _decode(self._network(frames), frames.shape[2], least)
         return [[_placed(face) for face in self._best(candidates.of(frame))] for frame in range(len(frames))]
 
     def _best(self, candidates: _Candidates) -> list[Face]:

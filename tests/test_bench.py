@@ -76,7 +76,7 @@ def test_scenes_with_one_worker_and_with_several() -> None:
     report = run_bench(FakeOpener(), RestoreOptions(), 3, seconds=0)
     assert [load.name for load in report.loads] == ["1 face", "4 faces"]
     for load in report.loads:
-        assert load.size_wh == (1280, 720) and load.detector_wh == (1920, 1080)
+        assert load.size_wh == (1280, 720) and load.detector_wh == (1120, 630)
         assert [(speed.chain, speed.workers) for speed in load.speeds] == [("fsr", 1), ("fsr", 3)]
         assert list(load.stages) == ["fsr"]
         assert list(load.stages["fsr"]) == ["read", "detect", "paste", "write"]
@@ -112,7 +112,7 @@ def test_beside_the_naive_chain(picture: Path) -> None:
     )
     assert opener.options == [RestoreOptions(scale=1, min_face=24, strength=0.5)], "the same work for both"
     (load,) = report.loads
-    assert load.detector_wh == load.size_wh
+    assert load.detector_wh == (112, 112), "192 px, at the size where its smallest faces can be suspected"
     assert [(speed.chain, speed.workers) for speed in load.speeds] == [
         ("fsr", 1),
         ("fsr", 2),
@@ -124,7 +124,7 @@ def test_beside_the_naive_chain(picture: Path) -> None:
     counts = [(recall.of, recall.by, recall.faces, recall.found) for recall in load.recall]
     assert counts == [("fsr", "naive", 2, 0), ("naive", "fsr", 1, 0)], "the fake finds two faces in the corner"
     text = shown(report)
-    for part in ("x naive", "by naive", "1 worker: one process", "--min-face 24", "torch"):
+    for part in ("x naive", "by naive", "1 worker: one process", "faces from 24 px on", "torch"):
         assert part in text
 
 
@@ -145,8 +145,8 @@ def test_of_many_pictures_some_are_taken_from_everywhere() -> None:
 
 
 def test_the_detector_sees_what_the_smallest_face_asks_for() -> None:
-    assert detector_input((1280, 720), RestoreOptions(min_face=24)) == (1280, 720)
-    assert detector_input((1280, 720), RestoreOptions(min_face=12)) == (2560, 1440)
+    assert detector_input((1280, 720), RestoreOptions(min_face=14)) == (1280, 720)
+    assert detector_input((1280, 720), RestoreOptions(min_face=28)) == (640, 360)
 
 
 def test_a_face_is_found_at_an_overlap_of_half() -> None:

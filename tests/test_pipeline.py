@@ -152,7 +152,7 @@ def test_half_a_pixel_in_the_pipeline_is_a_fault(
 def test_the_restored_face_lies_on_the_template(detector: Detector, name: str, request: pytest.FixtureRequest) -> None:
     """As the detector sees the crop, which here keeps the detail of 32 px.
 
-    It places the points of a face 45 px wide, as the scene shows it, up to 4 px elsewhere than those of the crop.
+    It places the points of a face 45 px wide, as the scene shows it, up to 5 px elsewhere than those of the crop.
     """
     scene = scene_of(request.getfixturevalue(name))
     (face,) = restorer_of(detector, (model_entry(32, 4, 8, 80), FakeEngine(32, 4)))(scene).faces
@@ -161,7 +161,7 @@ def test_the_restored_face_lies_on_the_template(detector: Detector, name: str, r
     assert found is not None
     apart = found.landmarks - 64 - TEMPLATE
     assert np.hypot(*apart.T).max() < 9  # one face is no mean face
-    assert np.abs(apart.mean(0)).max() < 4.5
+    assert np.abs(apart.mean(0)).max() < 6
 
 
 def test_the_crop_is_the_similarity_that_fits_the_template_best(detector: Detector, astronaut: RgbImage) -> None:

@@ -31,7 +31,7 @@ from ..search import DETECTABLE
 from ..timing import Stopwatch
 from .figures import BenchReport, LoadReport, recall_of, speeds_of, stages_of, times_naive
 from .memory import peak_megabytes
-from .naive import NaiveChain, require_naive
+from .naive import FINDS, NaiveChain, require_naive
 from .race import Contestant, Outcome, Turn, race, take_turn
 from .scenes import SEEDS, PlacedFaces, make_scene
 
@@ -39,8 +39,8 @@ QUALITY = 90
 """Of every JPEG written here."""
 FSR = "fsr: one process, workers are threads that share the models; without the crops and records of a run"
 SAME_WORK = (
-    f"both: at --scale 1 and --min-face {DETECTABLE:g}, whatever is given: both detectors search the picture as it is, "
-    "and the naive chain can do no other; its network has random weights, only its speed means something"
+    f"both: at --scale 1, for faces from {FINDS:g} px on, whatever is given: what the naive chain finds in the picture "
+    "as it is, and it can do no other; its network has random weights, only its speed means something"
 )
 MOST_PICTURES = 8
 """Of a user's pictures; more would leave too few rounds."""
@@ -79,7 +79,7 @@ def run_bench(
     """Measure with 1 and with `workers` threads, for about `seconds` after the warm-up.
 
     naive: time the naive chain in the same rounds. It can neither enlarge a picture nor search it at another size, so
-    that ours works at scale 1 and at the size where its detector, too, sees the picture as it is; the report says so.
+    that ours works at scale 1 and for the faces that the other finds there; the report says so.
     pictures: to measure with, at most `MOST_PICTURES` of them; by default made-up scenes of 1, 4 and 16 faces.
 
     Raises:
@@ -88,7 +88,7 @@ def run_bench(
     """
     if naive:
         require_naive()
-        options = replace(options, scale=1, min_face=DETECTABLE)
+        options = replace(options, scale=1, min_face=FINDS)
     with tempfile.TemporaryDirectory(prefix="fsr-bench-") as name:
         folder = Path(name)
         loads = [user_load(pictures)] if pictures else list(scene_loads(folder))

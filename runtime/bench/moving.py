@@ -30,13 +30,12 @@ from ..pipeline import RestoredFrame, Restorer
 from ..pixels import RgbImage
 from ..runs.ahead import read_ahead
 from ..runs.ordered import ordered_map
-from ..search import DETECTABLE
 from ..timing import Stopwatch
 from ..track import Pace
 from .figures import SAME_FACE, found_of, timing
 from .flicker import FlickerMeter, Steadiness
 from .moving_figures import MovingLoad, MovingReport, SteadyReport
-from .naive import NaiveChain, require_naive
+from .naive import FINDS, NaiveChain, require_naive
 
 FACES = (1, 4, 16)
 FRAMES, CUT_AFTER = 60, 1.0
@@ -104,7 +103,7 @@ def run_moving_bench(
     if naive:
         require_naive()
     threads = cv2.getNumThreads()
-    options = replace(options, scale=1, min_face=DETECTABLE)
+    options = replace(options, scale=1, min_face=FINDS)
     try:
         with tempfile.TemporaryDirectory(prefix="fsr-bench-") as name, open_restorer(options) as restorer:
             cv2.setNumThreads(max(1, threads // workers))

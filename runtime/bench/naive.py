@@ -32,6 +32,8 @@ LOW, HIGH = 16, 128
 CHANNELS, LAYERS = 48, 16
 SCORE, OVERLAP, TOP_K = 0.6, 0.3, 5000
 """Thresholds of `detect.Detector`."""
+FINDS = 24.0
+"""Width in pixels from which its detector finds nearly every face of a picture."""
 
 
 def require_naive() -> None:
