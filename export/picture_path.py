@@ -53,8 +53,7 @@ def picture_path(graph: Graph) -> PicturePath | None:
 
 def is_exact(weights: NDArray[np.float32]) -> bool:
     """Whether int8 holds weights (K, ...) exactly, as those that enlarge by 4 and not those that do by 8."""
-    flat = weights.reshape(len(weights), -1)
-    return bool(whole_in_steps(flat, power_of_two_steps(flat)).all())
+    return bool(whole_in_steps(weights, power_of_two_steps(weights)).all())
 
 
 def _centred(graph: Graph, tensor: str) -> bool:

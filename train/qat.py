@@ -58,6 +58,8 @@ class Int8Conv(nn.Conv2d):
         super().__init__(plain.in_channels, plain.out_channels, 3, padding=1)
         self.weight, self.bias = plain.weight, plain.bias
         self.reads = reads
+        self.unshuffled = 1
+        """By how much what it reads was unshuffled."""
         self.makes = makes
         """None where the next layer's `reads` does it, behind the ReLU."""
 
@@ -68,14 +70,26 @@ class Int8Conv(nn.Conv2d):
     def _rounded(self) -> tuple[Tensor, Tensor]:
         weight, bias = self.weight, self.bias  # once: mirrored ones are made anew at every look
         assert bias is not None
-        scales = torch.from_numpy(
-            weight_scales(weight.detach().numpy(), bias.detach().numpy(), float(self.reads.scale))
-        )
-        zeros = torch.zeros(len(scales), dtype=torch.int32)
+        scales = _scales(_pixel_by_pixel(weight, self.unshuffled), bias, self.reads)
+        zeros = torch.zeros(len(scales), dtype=torch.int32, device=weight.device)
         rounded = torch.fake_quantize_per_channel_affine(weight, scales, zeros, 0, -LEVELS, LEVELS)
         # ONNX Runtime brings biases to the steps of its int32 sums.
         steps = scales * self.reads.scale
         return rounded, bias + ((bias / steps).round() * steps - bias).detach()
+
+
+def _pixel_by_pixel(weight: Tensor, unshuffled: int) -> Tensor:
+    """Weights (K, C, h, w) of what was unshuffled by so much, with the input channels as they are deployed.
+
+    There all colours of one pixel come before the next one's, and neighbours share a step (`calibration.int8.PAIR`).
+    """
+    return weight.unflatten(1, (-1, unshuffled**2)).transpose(1, 2).flatten(1, 2)
+
+
+def _scales(weight: Tensor, bias: Tensor, reads: Steps) -> Tensor:
+    """By NumPy, so that training and export compute them by the same lines; where the weight is."""
+    weights, biases = (tensor.detach().cpu().numpy() for tensor in (weight, bias))
+    return torch.from_numpy(weight_scales(weights, biases, float(reads.scale))).to(weight.device)
 
 
 def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
@@ -96,6 +110,7 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
 
     if not head_in_float(student):
         student.head = layer("head")
+        student.head.unshuffled = student.unshuffle
     student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
     student.tail = layer("tail")
     if student.config.scale == WHOLE_SCALE:
