@@ -16,6 +16,8 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("torch", "safetensors", "matplotlib", "skimage"), "train"),
         **dict.fromkeys(("onnx", "onnxscript", "onnxsim"), "export"),
+        "lightning_fabric": "distributed",
+        "tensorboardX": "tensorboard",
     }
 )
 """By module: the extra that brings it."""

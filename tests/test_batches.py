@@ -8,17 +8,26 @@ import torch
 from tiny_data import crops
 from torch import Tensor
 
-from fsr.runtime.errors import PackError
-from fsr.train.batches import FaceBatches
+from fsr.runtime.errors import PackError, UsageError
+from fsr.train.batches import FaceBatches, faces_of
 from fsr.train.degrade import shrink
+from fsr.train.processes import Crew
 
 
-def numbered(count: int, batch: int, seed: int = 0) -> FaceBatches:
+class OneOf(Crew):
+    """One of several processes that need not speak to each other."""
+
+    def __init__(self, rank: int, count: int) -> None:
+        super().__init__()
+        self.rank, self.count = rank, count
+
+
+def numbered(count: int, batch: int, seed: int = 0, crew: Crew | None = None) -> FaceBatches:
     """Faces that say which they are: every pixel of face n is n, but the left column of its high face is 255."""
     low = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 2, 3)).copy()
     high = low.repeat(2, 1).repeat(2, 2)
     high[:, :, 0] = 255
-    return FaceBatches(low, high, batch, seed)
+    return FaceBatches(low, high, batch, seed, crew or Crew())
 
 
 def numbers(low: Tensor) -> list[int]:
@@ -51,6 +60,32 @@ def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
     batches = numbered(5, 32)
     assert sorted(numbers(batches(0)[0])) == list(range(5))
     assert sorted(numbers(batches(1)[0])) == list(range(5))
+
+
+def test_several_processes_share_the_batch_that_one_would_draw() -> None:
+    alone, parts = numbered(32, 12), [numbered(32, 12, crew=OneOf(rank, 3)) for rank in range(3)]
+    for step in range(4):
+        whole, shares = alone(step), [part(step) for part in parts]
+        for kind in range(2):
+            assert torch.equal(whole[kind], torch.cat([share[kind] for share in shares]))
+
+
+def test_a_batch_that_cannot_be_shared_is_an_error() -> None:
+    with pytest.raises(UsageError, match="--batch: got 8 faces for 3 processes, expected a multiple of 3"):
+        numbered(32, 8, crew=OneOf(0, 3))
+    with pytest.raises(PackError, match="got 2 faces for 3 processes"):
+        numbered(2, 3, crew=OneOf(0, 3))
+    few = numbered(7, 9, crew=OneOf(0, 3))
+    assert few.batch == 6 and few.remarks == ["a batch is 6 faces, not 9: there are no more"]
+
+
+def test_faces_in_a_gpus_memory_are_drawn_as_from_the_computers() -> None:
+    """On the CPU, where tensors are as good as on a GPU."""
+    batches = numbered(32, 12)
+    draw = batches.draw(0)
+    there = faces_of(torch.from_numpy(batches.high), draw)
+    assert draw.mirrored.any() and torch.equal(there, faces_of(batches.high, draw))
+    assert there.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_about_half_are_mirrored_and_never_the_data_itself() -> None:

@@ -15,7 +15,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from fsr.runtime.errors import CheckpointError, TrainingDivergedError, UsageError
+from fsr.train.device import Place
 from fsr.train.loop import LOG_FILE, STATE_FILE, LoopConfig, make_optimizers, read_log, train
+from fsr.train.processes import Crew
 from fsr.train.state import LoopState
 
 
@@ -55,6 +57,9 @@ class Seen:
         assert not averaged.training
         self.steps.append(state.step)
         return {"gain": float(state.step)}
+
+
+QUIET = Console(quiet=True)
 
 
 def run(
@@ -163,6 +168,53 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, value: float) ->
     assert read_log(tmp_path / LOG_FILE)[-1]["step"] == 24
     resumed, _ = run(tmp_path, steps(40), resume=True)
     assert all(bool(weight.isfinite().all()) for weight in resumed.parameters())
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    """The loss of the step before was a number, its gradient was not."""
+
+    def loss(network: nn.Module, step: int, share: float) -> Tensor:
+        steep = (0 * network.get_parameter("head.bias")).sum().sqrt()
+        return loss_of(network, step) + (steep if step == 7 else 0)
+
+    with pytest.raises(TrainingDivergedError, match=r"weights are no longer finite after step 7; its last checkpoint"):
+        run(tmp_path, steps(40), loss)
+    assert read_log(tmp_path / LOG_FILE)[-1]["step"] == 4
+
+
+def test_what_is_slow_to_read_is_read_every_few_steps(tmp_path: Path) -> None:
+    """As on a GPU: the log and the weights are those of a run that reads every loss at once."""
+    config, looks = steps(40), []
+    crew = Crew()
+    agree = crew.agree
+    crew.place = SlowToRead()
+    crew.agree = lambda seconds, losses, stop: looks.append(len(losses)) or agree(seconds, losses, stop)
+    often, _ = run(tmp_path / "often", config)
+    rarely = train(TinyNet(), loss_of, Seen(), tmp_path / "rarely", config, identity={}, console=QUIET, crew=crew)
+    assert same(often, rarely)
+    assert looks == [3, 1, 2, 2, 1, 3] * 3 + [3, 1]  # every third step, and where a validation follows
+    one, other = (read_log(tmp_path / name / LOG_FILE) for name in ("often", "rarely"))
+    assert [(row["step"], row["loss"]) for row in one] == [(row["step"], row["loss"]) for row in other]
+
+    def nan_at_25(network: nn.Module, step: int, share: float) -> Tensor:
+        return loss_of(network, step) * (math.nan if step == 25 else 1)
+
+    with pytest.raises(TrainingDivergedError, match="the loss is nan at step 25"):
+        train(TinyNet(), nan_at_25, Seen(), tmp_path / "nan", config, identity={}, console=QUIET, crew=crew)
+
+
+class SlowToRead(Place):
+    @property
+    def look_every(self) -> int:
+        return 3
+
+
+def test_a_network_is_compiled_where_it_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
+    crew, network = Crew(Place(compiled=True)), TinyNet()
+    averaged = train(network, loss_of, Seen(), tmp_path, steps(1), identity={}, console=QUIET, crew=crew)
+    assert compiled == [network] and averaged is not network
 
 
 def test_the_time_budget_is_kept(tmp_path: Path) -> None:

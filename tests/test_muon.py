@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fsr.train import muon
 from fsr.train.muon import Muon, orthogonalise
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["bf16", "fp32"])
+def hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that multiplies bfloat16, and one that does not."""
+    monkeypatch.setattr(muon, "use_bf16", lambda precision, device: request.param)
 
 
 def matrix(rows: int, columns: int, condition: float) -> torch.Tensor:

@@ -157,6 +157,21 @@ def test_motion_jpeg_is_read() -> None:
     assert got[:8] == list(range(8))
 
 
+def test_a_run_of_pictures_that_are_none_is_left_out() -> None:
+    """The decoder refuses each of them; what comes next is whole."""
+    pictures = jpegs(40)
+    pictures[10:14] = [picture[:20] + bytes(len(picture) - 20) for picture in pictures[10:14]]
+    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n" for picture in pictures]
+    kind, got = "multipart/x-mixed-replace; boundary=frame", []
+    with (
+        serving(b"".join(parts), kind=kind) as port,
+        suppress(InputError),
+        NetworkStream(parse_uri(address(port))) as stream,
+    ):
+        got.extend(levels(stream))
+    assert got == [*range(10), *range(14, 14 + len(got) - 10)] and len(got) > 20
+
+
 def jpegs(count: int) -> list[bytes]:
     data = encoded(count, format_name="mjpeg", codec="mjpeg")
     return [b"\xff\xd8" + part for part in data.split(b"\xff\xd8")[1:]]

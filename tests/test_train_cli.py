@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,12 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "-h"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+def test_every_option_that_the_page_on_training_shows_exists() -> None:
+    page = (Path(__file__).parent.parent / "docs/training.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(main, ["edge", "--help"]).stdout
+    of_others = {"--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port", "--logdir"}
+    named = set(re.findall(r"--[a-z][a-z-]+", page)) - of_others
+    assert {"--device", "--tensorboard", "--no-compile"} <= named
+    assert [option for option in sorted(named) if not re.search(rf"{option}\b(?!-)", shown)] == []

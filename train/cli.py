@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..runtime.command_line import Commands
+from ..runtime.command_line import Commands, error_sentences
+from ..runtime.errors import TrainingDivergedError, TrainingStoppedError
+
+PATIENCE = 3.0
+"""Seconds that the other processes of a machine give the first one to say what went wrong, and torchrun to end all."""
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Of several processes on a machine that fail alike, let the first one alone say why."""
+    try:
+        yield
+    except Exception as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            time.sleep(PATIENCE)
+            if isinstance(error, TrainingDivergedError | TrainingStoppedError):  # which all have agreed on
+                sys.exit(error.exit_code)
+        raise
+
+
+class TogetherCommands(Commands):
+    """Commands that torchrun may have started several times."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with error_sentences(), one_voice():
+            return click.Group.invoke(self, ctx)
+
+
+@click.group(cls=TogetherCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="fsr-edge")
 def main() -> None:
     """Train face super-resolution networks.
@@ -22,6 +51,9 @@ def main() -> None:
     teacher    a pack with priors -> a teacher that sees them
     student    a teacher -> a student that needs no prior
     evaluate   checkpoints, bundles and bicubic by the field's protocols
+
+    edge, teacher and student train on a GPU if there is one, else on the CPU; on several GPUs and machines if torchrun
+    starts them (edge --help shows a line; needs fsr-edge[distributed]).
     """
 
 
@@ -83,7 +115,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("-o", "--output", type=path, required=True, help="Folder for the run."),
         click.option("--minutes", type=float, help="Train this long; the learning rate is annealed to it."),
-        click.option("--steps", type=int, help="Train exactly this many steps, repeatable to the bit."),
+        click.option("--steps", type=int, help="Train exactly this many steps, on a CPU repeatable to the bit."),
         click.option(
             "--loss", type=click.Choice(["l1", "psnr"]), default="l1", show_default=True,
             help="psnr: the mean of the faces' dB, which tables are ranked by.",
@@ -91,9 +123,20 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--resume", is_flag=True, help="Go on with the run in --output."),
         click.option(
             "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True,
-            help="auto: bf16 where the processor multiplies it.",
+            help="auto: bf16 where the device multiplies it.",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]",
+            help="auto: a GPU if there is one; it says which and why. Under torchrun every process takes its own.",
+        ),
+        click.option(
+            "--compile/--no-compile", "compiled", default=True, show_default=True,
+            help="On a GPU, compile the network before it is trained; takes some time at the start.",
         ),
         click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; by default one a core."),
+        click.option(
+            "--tensorboard", is_flag=True, help="Also write OUTPUT/tensorboard; needs fsr-edge[tensorboard]."
+        ),
         click.option("--seed", default=0, show_default=True),
     ]  # fmt: skip
     for option in reversed(options):
@@ -117,7 +160,9 @@ def degradation_option(help: str) -> Callable[..., Any]:
 def rate_options(command: Callable[..., None]) -> Callable[..., None]:
     """What depends on the kind of network unless it is given."""
     options = [
-        click.option("--batch", type=int, help="Faces a step. [default: kdfsrnet 8, compact 32]"),
+        click.option(
+            "--batch", type=int, help="Faces a step, of all processes together. [default: kdfsrnet 8, compact 32]"
+        ),
         click.option("--lr", type=float, help="Highest learning rate. [default: kdfsrnet 1e-4, compact 2e-3]"),
         click.option("--optimizer", type=click.Choice(["adam", "muon"]), help="[default: kdfsrnet adam, compact muon]"),
     ]
@@ -126,11 +171,18 @@ def rate_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def use_threads(threads: int | None) -> None:
+def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, threads: int | None) -> None:
+    """Train by a recipe, with what torchrun has started, and print where the checkpoint is."""
     import torch
+
+    from .processes import open_crew
 
     if threads is not None:
         torch.set_num_threads(threads)
+    with open_crew(device, compiled=compiled) as crew:
+        path = train(recipe, crew=crew)
+        if crew.first:
+            click.echo(path)
 
 
 @main.command()
@@ -138,7 +190,7 @@ def use_threads(threads: int | None) -> None:
 @click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs; XL only teaches.")
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
-@click.option("--batch", default=32, show_default=True, help="Faces a step.")
+@click.option("--batch", default=32, show_default=True, help="Faces a step, of all processes together.")
 @click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, with --qat 1e-3]")
 @click.option(
     "--native-span",
@@ -201,7 +253,7 @@ def edge(
     resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
     students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
     feature_layers: int, live_teacher: bool, teacher_cache: Path | None, multitask: float, mirror: bool,
-    qat: bool, qat_method: str, degradation: str,
+    qat: bool, qat_method: str, degradation: str, device: str, compiled: bool, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train an edge student, from the faces alone or taught by trained networks as well.
 
@@ -213,6 +265,7 @@ def edge(
     fsr-train edge -p faces.safetensors --tier M --minutes 60 --teacher runs/edge-XL/model.safetensors -o runs/edge-M
     fsr-train edge -p faces.safetensors --tier L --input-size 16 --scale 8 --minutes 60
       --teacher runs/teacher/model.safetensors --distill output,features -o runs/edge-L
+    torchrun --nproc-per-node 4 $(which fsr-train) edge -p faces.safetensors --batch 256 --minutes 60 -o runs/edge-L
     """
     from .distill import Decay
     from .loop import LoopConfig
@@ -222,9 +275,10 @@ def edge(
     from .reparam import Branches
     from .tutors import Distillation, parts_named
 
-    use_threads(threads)
     rate = lr if lr is not None else RATE if qat else 2e-3
-    loop = LoopConfig(minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed)
+    loop = LoopConfig(
+        minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard
+    )
     network = EdgeConfig(tier, input_size, scale, positions)
     distillation = None
     if teachers or students:
@@ -237,7 +291,7 @@ def edge(
         packs, network, output, loop, batch, loss, native_span, init, resume, distillation, multitask,
         Branches() if branches else None, mirror, qat_method if qat else None, degradation,
     )  # fmt: skip
-    click.echo(train_edge(recipe))
+    run(train_edge, recipe, device, compiled, threads)
 
 
 @main.command()
@@ -265,6 +319,7 @@ def teacher(
     packs: tuple[Path, ...], output: Path, minutes: float | None, steps: int | None, loss: str, resume: bool,
     precision: str, threads: int | None, seed: int, network: str, input_size: int, scale: int, tier: str,
     positions: bool, blocks: int, prior: str | None, batch: int | None, lr: float | None, optimizer: str | None,
+    device: str, compiled: bool, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train a teacher that sees a facial prior, taken from the original, beside the low face.
 
@@ -280,7 +335,6 @@ def teacher(
     from .prior_views import VIEWS
     from .recipes.teacher import TeacherRecipe, train_teacher
 
-    use_threads(threads)
     settings = usual(network, optimizer, lr, batch)
     channels = {**VIEWS, "none": 0}[prior or ("channels" if network == "compact" else "rendered")]
     shape = (
@@ -289,10 +343,15 @@ def teacher(
         else KdfsrConfig(input_size, scale, blocks, channels)
     )
     loop = LoopConfig(
-        minutes=minutes, steps=steps, learning_rate=settings.learning_rate, precision=precision, seed=seed
+        minutes=minutes,
+        steps=steps,
+        learning_rate=settings.learning_rate,
+        precision=precision,
+        seed=seed,
+        tensorboard=tensorboard,
     )
     recipe = TeacherRecipe(packs, shape, output, loop, settings.batch, loss, settings.optimizer, resume)
-    click.echo(train_teacher(recipe))
+    run(train_teacher, recipe, device, compiled, threads)
 
 
 @main.command()
@@ -316,7 +375,7 @@ def student(
     packs: tuple[Path, ...], output: Path, minutes: float | None, steps: int | None, loss: str, resume: bool,
     precision: str, threads: int | None, seed: int, teacher_path: Path, blocks: int, batch: int | None,
     lr: float | None, optimizer: str | None, distill_share: float | None, feature_weight: float, output_weight: float,
-    multitask: float,
+    multitask: float, device: str, compiled: bool, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train a student that needs no prior on the features of a teacher that sees one.
 
@@ -332,16 +391,20 @@ def student(
     from .optimizers import usual
     from .recipes.student import StudentRecipe, train_student
 
-    use_threads(threads)
     settings = usual(load_checkpoint(teacher_path).network, optimizer, lr, batch)
     loop = LoopConfig(
-        minutes=minutes, steps=steps, learning_rate=settings.learning_rate, precision=precision, seed=seed
+        minutes=minutes,
+        steps=steps,
+        learning_rate=settings.learning_rate,
+        precision=precision,
+        seed=seed,
+        tensorboard=tensorboard,
     )
     decay = Decay(feature_weight, output_weight, PUBLISHED_SHARE if distill_share is None else distill_share)
     recipe = StudentRecipe(
         packs, teacher_path, output, loop, blocks, settings.batch, loss, settings.optimizer, decay, multitask, resume
     )
-    click.echo(train_student(recipe))
+    run(train_student, recipe, device, compiled, threads)
 
 
 @main.command()

@@ -76,6 +76,10 @@ class Trainee(nn.Module):
         self.prior_head = prior_head
         """From the student's last feature to the prior."""
 
+    def forward(self, low: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The student's restored faces and features, of low ones, float (B, 3, h, h)."""
+        return self.student.with_features(low)
+
 
 class Adapters(nn.Module):
     """1x1 convolutions from some of a student's features, (B, c, S, S), to its teacher's channels, (B, C, S, S)."""

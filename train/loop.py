@@ -1,4 +1,7 @@
-"""The training loop every recipe shares: budget, schedule, averaged weights, checkpoints, resumption, logs."""
+"""The training loop every recipe shares: budget, schedule, averaged weights, checkpoints, resumption, logs.
+
+It is the same on one CPU, on a GPU and in several processes: `device` and `processes` know the difference.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +23,10 @@ from torch import Tensor, nn
 from ..runtime.errors import CheckpointError, TrainingDivergedError, TrainingStoppedError, UsageError
 from ..runtime.files import atomic_path, require_writable
 from ..runtime.interrupt import stop_on_interrupt
+from .board import open_board
+from .device import use_bf16
 from .muon import Muon
+from .processes import Crew
 from .state import LoopState, load_state, save_state
 
 STATE_FILE = "state.safetensors"
@@ -40,10 +46,12 @@ class LoopConfig:
     average: float = 0.999
     """Decay of the exponential moving average of the weights."""
     precision: str = "auto"
-    """bf16, fp32, or auto: bf16 where the processor multiplies it in hardware."""
+    """bf16, fp32, or auto: bf16 where the device multiplies it in hardware."""
     validate_every: float = 2.0
     """Minutes between validations, each followed by a checkpoint; with `steps`, a tenth of the steps."""
     seed: int = 0
+    tensorboard: bool = False
+    """Whether TensorBoard's files are written beside the log."""
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -60,6 +68,14 @@ class LoopConfig:
             raise UsageError(f"--seed: got {self.seed}, expected 0 or more")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"--precision: got {self.precision!r}, expected auto, bf16 or fp32")
+        if self.tensorboard:
+            import tensorboardX  # noqa: F401 - if it is missing, that is said now, not after the teachers' lessons
+
+    def to_json(self) -> dict[str, Any]:
+        """What makes the run what it is: not how it is looked at."""
+        settings = asdict(self)
+        del settings["tensorboard"]
+        return settings
 
     def share_done(self, step: int, seconds: float) -> float:
         """How much of the budget is used, from 0 to 1."""
@@ -72,6 +88,10 @@ class LoopConfig:
             self.learning_rate * min(1, (step + 1) / WARM_UP_STEPS) * (0.505 + 0.495 * math.cos(math.pi * share_done))
         )
 
+    def due(self, step: int) -> bool:
+        """Whether a validation follows this many steps; by the clock it is another matter."""
+        return self.steps is not None and (step % max(1, self.steps // 10) == 0 or step >= self.steps)
+
 
 class Observer(Protocol):
     """What a recipe does at each validation."""
@@ -79,11 +99,6 @@ class Observer(Protocol):
     def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
         """Score the averaged network (in evaluation mode), write what is worth keeping, return figures to log."""
         ...
-
-
-def use_bf16(precision: str) -> bool:
-    """Whether to multiply in bfloat16; `auto` asks the processor."""
-    return precision == "bf16" or (precision == "auto" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def train(
@@ -97,71 +112,111 @@ def train(
     optimizers_of: Callable[[nn.Module, LoopConfig], list[torch.optim.Optimizer]] | None = None,
     resume: bool = False,
     console: Console | None = None,
+    crew: Crew | None = None,
+    batch: int = 1,
 ) -> nn.Module:
     """Train `network` until the budget is used and return it with averaged weights.
 
-    loss_of: (network, step, share of the budget done) -> scalar loss; called under autocast where the precision is
-        bf16.
+    loss_of: (network, step, share of the budget done) -> scalar loss of this process's part of the batch; called under
+        autocast where the precision is bf16. It calls the network as a function, since on a GPU that is compiled.
     identity: what must be the same for a run to be resumed (data, network, batch), kept with the state.
     optimizers_of: `make_optimizers` by default.
+    crew: this process alone on the CPU by default. batch: faces a step, of all processes, to say how fast it goes.
 
     Raises:
-        TrainingDivergedError: the loss is not finite; the last checkpoint stays.
+        TrainingDivergedError: the loss or a weight is not finite; the last checkpoint stays.
         TrainingStoppedError: Ctrl-C; the step was finished and saved.
-        CheckpointError: `folder` holds another run, or a run and `resume` is not asked for.
+        CheckpointError: `folder` holds another run, or a run and `resume` is not asked for; or processes began
+            differently.
     """
-    console = console or Console(stderr=True)
-    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    crew = crew or Crew()
+    console = console or crew.console()
+    network = network.to(crew.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     averaged = copy.deepcopy(network).eval()
     optimizers = (optimizers_of or make_optimizers)(network, config)
-    require_writable(folder)
-    identity = json.loads(json.dumps({**identity, **asdict(config)}))
+    if crew.first:
+        require_writable(folder)
+    identity = json.loads(json.dumps({**identity, **config.to_json()}))
     state = LoopState()
     require_free(folder, resume)
     if (folder / STATE_FILE).exists():
         state = load_state(folder / STATE_FILE, network, averaged, optimizers, identity)
         console.print(f"resumed at step {state.step}, {state.seconds / 60:.1f} minutes in")
-    bf16 = use_bf16(config.precision)
-    console.print(f"training in {'bfloat16' if bf16 else 'float32'} on {torch.get_num_threads()} CPU threads")
+    crew.require_same({**identity, "step": state.step})
+    crew.follow_first(network)
+    console.print(f"training {crew.describe(config.precision)}")
+    bf16 = use_bf16(config.precision, crew.device)
+    if crew.place.compiled:
+        network.compile(dynamic=False)
     interval = 60 * config.validate_every
     next_report = state.seconds + min(interval, 30)
+    unread: list[Tensor] = []
     losses: list[float] = []
     last = time.perf_counter()
-    with Progress(*_columns(), console=console) as progress, stop_on_interrupt() as interrupted:
+    with (
+        Progress(*_columns(), console=console) as progress,
+        open_board(folder, config.tensorboard and crew.first, state) as board,
+        stop_on_interrupt() as interrupted,
+    ):
         task = progress.add_task("training", total=1.0)
         while (share := config.share_done(state.step, state.seconds)) < 1:
-            set_rate(optimizers, config.rate(state.step, share))
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            rate = config.rate(state.step, share)
+            set_rate(optimizers, rate)
+            with torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16):
                 loss = loss_of(network, state.step, share)
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                kept = "its last checkpoint is kept" if (folder / STATE_FILE).exists() else "it had no checkpoint yet"
-                raise TrainingDivergedError(
-                    f"{folder}: the loss is {losses[-1]} at step {state.step}; {kept}; "
-                    f"try a lower --lr (got {config.learning_rate})"
-                )
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            crew.average_gradients(network)
             for optimizer in optimizers:
                 optimizer.step()
             state.step += 1
             follow(averaged, network, min(config.average, state.step / (state.step + 10)))
+            unread.append(loss.detach())
+            if state.step % crew.place.look_every and not config.due(state.step):
+                continue
             now = time.perf_counter()
-            state.seconds, last = state.seconds + now - last, now
-            _show(progress, task, config, state, losses)
+            state.seconds, read, stop = crew.agree(state.seconds + now - last, unread, interrupted.is_set())
+            last = now
+            unread.clear()
+            losses += read
             finished = config.share_done(state.step, state.seconds) >= 1
-            due = state.step % max(1, config.steps // 10) == 0 if config.steps else state.seconds >= next_report
-            if due or finished or interrupted.is_set():
-                figures = {"loss": sum(losses) / len(losses), **observe(averaged, state)}
-                log_row(folder / LOG_FILE, state, figures)
-                save_state(folder / STATE_FILE, network, averaged, optimizers, identity, state)
-                console.print(f"step {state.step:>7} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+            due = config.due(state.step) if config.steps else state.seconds >= next_report
+            report = due or finished or stop
+            require_finite(read, network if report else None, folder, config, state)
+            _show(progress, task, config, state, losses)
+            board.progress(state, losses, rate, batch)
+            if report:
+                if crew.first:
+                    figures = {"loss": sum(losses) / len(losses), **observe(averaged, state)}
+                    log_row(folder / LOG_FILE, state, figures)
+                    save_state(folder / STATE_FILE, network, averaged, optimizers, identity, state)
+                    board.validation(state, figures)
+                    console.print(f"step {state.step:>7} " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()))
+                crew.follow_first(network)
+                crew.wait()
                 losses.clear()
                 next_report = state.seconds + interval
-            if interrupted.is_set() and not finished:
+            if stop and not finished:
                 raise TrainingStoppedError(f"stopped and saved at step {state.step}; go on with --resume")
     return averaged
+
+
+def require_finite(
+    losses: Sequence[float], network: nn.Module | None, folder: Path, config: LoopConfig, state: LoopState
+) -> None:
+    """Refuse to go on, and to save, once something is no number; losses: of the last steps; network: to look at too.
+
+    Raises:
+        TrainingDivergedError: it is so.
+    """
+    first = state.step - len(losses)
+    wrong = [f"the loss is {loss} at step {step}" for step, loss in enumerate(losses, first) if not math.isfinite(loss)]
+    if not wrong and network and not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        wrong = [f"weights are no longer finite after step {state.step - 1}"]
+    if wrong:
+        kept = "its last checkpoint is kept" if (folder / STATE_FILE).exists() else "it had no checkpoint yet"
+        raise TrainingDivergedError(f"{folder}: {wrong[0]}; {kept}; try a lower --lr (got {config.learning_rate})")
 
 
 def require_free(folder: Path, resume: bool) -> None:

@@ -13,14 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .device import use_bf16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Quintic coefficients of Jordan et al.: steepest at zero, singular values end between .7 and 1.2."""
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Approximate U V^T of the singular value decomposition U S V^T of (rows, columns), in bfloat16."""
+    """Approximate U V^T of the singular value decomposition U S V^T of (rows, columns).
+
+    In bfloat16, which is enough, where the device multiplies it: a processor that does not takes 7 to 16 times as long
+    as in float32 (measured at 32x288 and 128x1152).
+    """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if use_bf16("auto", matrix.device) else matrix
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)

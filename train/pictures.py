@@ -12,6 +12,8 @@ from ..runtime.geometry import resize
 from ..runtime.media.images import write_image
 from ..runtime.pixels import RgbBatch, RgbImage
 
+SHEET_FILE, CURVE_FILE = "samples.png", "curve.png"
+
 
 def sheet(columns: Sequence[RgbBatch], gap: int = 4) -> RgbImage:
     """Lay batches out as columns, one face a row; all are enlarged to the largest size (pixels kept square)."""

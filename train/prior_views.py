@@ -34,7 +34,7 @@ def view(maps: Tensor, channels: int) -> Tensor:
     """`priors.prior_channels`, (B, 12, S, S), as the view of so many channels: float (B, channels, S, S) in [0, 1]."""
     if channels == len(CHANNELS):
         return maps
-    colours = torch.tensor([PALETTE[part] for part in PARTS])
+    colours = torch.tensor([PALETTE[part] for part in PARTS], device=maps.device)
     return torch.einsum("bpyx,pc->bcyx", maps[:, : len(PARTS)], colours)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..runtime.errors import PackError
+from .device import CPU
 from .heat_maps import GROUPS, heat_maps
 from .pack import PRIORS, PackInfo, read_prior
 from .part_map import PARTS
@@ -67,21 +68,28 @@ def read_priors(packs: PackInfo | Sequence[PackInfo], split: str) -> Priors:
     return Priors(*(np.concatenate([read_prior(pack, split, name) for pack in packs]) for name in PRIORS))
 
 
-def prior_channels(priors: Priors, indices: NDArray[np.integer], mirrored: NDArray[np.bool_], size: int) -> Tensor:
-    """The priors of a batch as a picture: float32 (B, 12, size, size) in [0, 1], channels as in `CHANNELS`.
+def prior_channels(
+    priors: Priors,
+    indices: NDArray[np.integer],
+    mirrored: NDArray[np.bool_],
+    size: int,
+    device: torch.device = CPU,
+) -> Tensor:
+    """The priors of a batch as a picture: float32 (B, 12, size, size) in [0, 1] on `device`, channels as in `CHANNELS`.
 
     Parts are the share of each pixel's area that they cover, so that they sum to 1. A mirrored face has its right eye's
     heat map in the left one's place, as its person would have. A face that is not reliable is 0 in every channel.
 
     indices: (B,); mirrored: (B,), faces to flip from left to right.
     """
-    labels = torch.from_numpy(priors.part_map[indices])
-    parts = (labels[:, None] == torch.arange(len(PARTS), dtype=torch.uint8)[:, None, None]).float()
-    landmarks = torch.from_numpy(priors.landmarks[indices]).float()
+    labels = torch.from_numpy(priors.part_map[indices]).to(device)
+    parts = (labels[:, None] == torch.arange(len(PARTS), dtype=torch.uint8, device=device)[:, None, None]).float()
+    landmarks = torch.from_numpy(priors.landmarks[indices]).to(device).float()
     maps = torch.cat([_resized(parts, size), heat_maps(landmarks, priors.part_map.shape[1], size)], 1)
-    flip = torch.from_numpy(mirrored)
+    # By number: a GPU would stand still until it knew how many there are of a mask.
+    flip = torch.from_numpy(np.flatnonzero(mirrored)).to(device)
     maps[flip] = maps[flip].flip(3)[:, [CHANNELS.index(MIRRORED.get(name, name)) for name in CHANNELS]]
-    maps[~torch.from_numpy(priors.reliable[indices])] = 0
+    maps[torch.from_numpy(np.flatnonzero(~priors.reliable[indices])).to(device)] = 0
     return maps
 
 

@@ -15,13 +15,14 @@ from ..runtime.pixels import RgbBatch, to_float_nchw, to_uint8_nhwc
 def restore(
     network: nn.Module, low: RgbBatch, batch: int = 50, *, prior: Callable[[range], Tensor] | None = None
 ) -> RgbBatch:
-    """Super-resolve uint8 (N, h, h, 3) RGB in float32, in pieces of `batch` faces.
+    """Super-resolve uint8 (N, h, h, 3) RGB in float32, in pieces of `batch` faces, where the network is.
 
     prior: of faces by their indices, float (B, C, S, S), for networks that see one.
     """
     pieces = []
+    device = next(network.parameters()).device
     for start in range(0, len(low), batch):
-        faces = torch.from_numpy(to_float_nchw(low[start : start + batch]))
-        seen = (faces,) if prior is None else (faces, prior(range(start, start + len(faces))))
-        pieces.append(to_uint8_nhwc(network(*seen).float().numpy()))
+        faces = torch.from_numpy(to_float_nchw(low[start : start + batch])).to(device)
+        seen = (faces,) if prior is None else (faces, prior(range(start, start + len(faces))).to(device))
+        pieces.append(to_uint8_nhwc(network(*seen).float().cpu().numpy()))
     return np.concatenate(pieces)

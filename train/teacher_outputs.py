@@ -25,6 +25,7 @@ from ..runtime.errors import CheckpointError, OutputError
 from ..runtime.files import atomic_path
 from ..runtime.pixels import RgbBatch, to_uint8_nhwc
 from .batches import Draw, faces_of, to_floats
+from .device import CPU
 from .tensor_file import open_tensors, read_all
 
 FORMAT = "fsr-teacher-outputs"
@@ -61,14 +62,16 @@ class CachedTutor:
 
     def __call__(self, draw: Draw, low: Tensor, *, features: bool = True) -> Lesson:
         at = torch.from_numpy(draw.mirrored.astype(np.int64)), torch.from_numpy(draw.indices)
-        output = None if self._output is None else to_floats(self._output[at])
-        return Lesson(output, [feature[at].float() for feature in self._features if features])
+        output = None if self._output is None else to_floats(self._output[at].to(low.device))
+        return Lesson(output, [feature[at].to(low.device).float() for feature in self._features if features])
 
 
-def cache_lessons(path: Path, tutor: Tutor, low: RgbBatch, about: dict[str, Any], console: Console) -> CachedTutor:
+def cache_lessons(
+    path: Path, tutor: Tutor, low: RgbBatch, about: dict[str, Any], console: Console, device: torch.device = CPU
+) -> CachedTutor:
     """The tutor's lessons on every face of `low`, uint8 (N, h, h, 3), from `path` or computed into it.
 
-    about: what the lessons depend on beside the faces, such as the hashes of the teachers.
+    about: what the lessons depend on beside the faces, such as the hashes of the teachers. device: where the tutor is.
 
     Raises:
         CheckpointError: `path` holds something else.
@@ -82,7 +85,7 @@ def cache_lessons(path: Path, tutor: Tutor, low: RgbBatch, about: dict[str, Any]
             raise CheckpointError(f"{path}: holds lessons of other teachers or other faces; {ADVICE}")
         console.print(f"lessons of the teachers are read from {path}")
         return CachedTutor(path)
-    trial = tutor(*_chunk(low, 0, 1, False))
+    trial = tutor(*_chunk(low, 0, 1, False, device))
     shapes: dict[str, tuple[int, ...]] = {}
     if trial.output is not None:
         _, channels, *size = trial.output.shape
@@ -92,18 +95,18 @@ def cache_lessons(path: Path, tutor: Tutor, low: RgbBatch, about: dict[str, Any]
         starts = [(mirrored, start) for mirrored in (False, True) for start in range(0, len(low), CHUNK)]
         for mirrored, start in track(starts, "lessons of the teachers", console=console):
             stop = min(start + CHUNK, len(low))
-            lesson = tutor(*_chunk(low, start, stop, mirrored))
+            lesson = tutor(*_chunk(low, start, stop, mirrored, device))
             place = int(mirrored), slice(start, stop)
             if lesson.output is not None:
-                arrays["output"][place] = to_uint8_nhwc(lesson.output.float().numpy())
+                arrays["output"][place] = to_uint8_nhwc(lesson.output.float().cpu().numpy())
             for index, feature in enumerate(lesson.features):
-                arrays[f"feature{index:02}"][place] = feature.half().numpy()
+                arrays[f"feature{index:02}"][place] = feature.half().cpu().numpy()
     return CachedTutor(path)
 
 
-def _chunk(low: RgbBatch, start: int, stop: int, mirrored: bool) -> tuple[Draw, Tensor]:
+def _chunk(low: RgbBatch, start: int, stop: int, mirrored: bool, device: torch.device) -> tuple[Draw, Tensor]:
     draw = Draw(np.arange(start, stop), np.full(stop - start, mirrored))
-    return draw, faces_of(low, draw)
+    return draw, faces_of(low, draw, device)
 
 
 @contextmanager

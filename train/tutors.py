@@ -86,6 +86,12 @@ class Faculty:
         """Every teacher, once."""
         return once([*self.output, self.features])
 
+    def to(self, device: torch.device) -> Faculty:
+        """The same, their networks moved to `device`."""
+        for teacher in self.all:
+            teacher.network.to(device)
+        return self
+
     @property
     def see_priors(self) -> bool:
         return any(teacher.prior for teacher in self.all)
@@ -102,7 +108,7 @@ class Faculty:
         if not teacher.prior:
             return teacher(low)
         assert self.priors is not None
-        return teacher(low, prior_channels(self.priors, draw.indices, draw.mirrored, teacher.prior_size))
+        return teacher(low, prior_channels(self.priors, draw.indices, draw.mirrored, teacher.prior_size, low.device))
 
 
 def once(teachers: Sequence[Teacher | None]) -> list[Teacher]:

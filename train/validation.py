@@ -17,7 +17,7 @@ from .degrade import shrink
 from .metrics import psnr_batch
 from .networks import name_of
 from .pack import PackInfo, read_split
-from .pictures import save_sheet
+from .pictures import SHEET_FILE, save_sheet
 from .restore import restore
 from .state import LoopState
 
@@ -55,7 +55,7 @@ class Validation:
         return float(np.mean(psnr_batch("sparnet", restored, self.high)))
 
     def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
-        network = self.deployed(averaged).eval()
+        network = self.deployed(averaged).to(next(averaged.parameters()).device).eval()
         restored = restore(network, self.low, prior=self.prior)
         psnr = self.psnr(restored)
         figures = {"psnr": psnr, "gain": psnr - self._bicubic_psnr}
@@ -70,7 +70,7 @@ class Validation:
         checkpoint = Checkpoint(name, config, network.state_dict(), self.packs[0].framing, training)
         save_checkpoint(self.output / MODEL_FILE, checkpoint)
         columns = (self.low, self.bicubic, restored, self.high)
-        save_sheet(self.output / "samples.png", [column[:SHEET_FACES] for column in columns])
+        save_sheet(self.output / SHEET_FILE, [column[:SHEET_FACES] for column in columns])
         return figures
 
 

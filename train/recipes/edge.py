@@ -23,14 +23,16 @@ from ..batches import FaceBatches
 from ..camera import relit
 from ..checkpoint import load_checkpoint
 from ..degrade import CLEAN, DEGRADATIONS, ROBUST, degrade
+from ..device import use_bf16
 from ..distill import Trainee, prior_head, prior_loss
-from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train, use_bf16
+from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train
 from ..losses import LOSSES
 from ..mirror import is_mirrored, mirror, unmirrored
 from ..networks.edge import GRID, SHAPES, SHUFFLE, EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
-from ..pictures import save_training_curve
+from ..pictures import CURVE_FILE, save_training_curve
 from ..priors import CHANNELS, prior_channels, read_priors
+from ..processes import Crew
 from ..qat import FACES, head_in_float, in_int8, to_float, to_int8
 from ..reparam import Branches, branch, collapse
 from ..restore import restore
@@ -99,9 +101,10 @@ class EdgeRecipe:
             raise UsageError("got --qat and --precision bf16, expected fp32 or auto: bfloat16 blurs int8's steps")
 
 
-def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
-    """Train as `recipe` says; returns the checkpoint's path."""
-    console = console or Console(stderr=True)
+def train_edge(recipe: EdgeRecipe, console: Console | None = None, crew: Crew | None = None) -> Path:
+    """Train as `recipe` says, alone on the CPU unless there is a crew; returns the checkpoint's path."""
+    crew = crew or Crew()
+    console = console or crew.console()
     require_free(recipe.output, recipe.resume)
     packs = open_packs(recipe.packs, output_size=recipe.network.output_size)
     distillation = recipe.distillation
@@ -113,9 +116,9 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
     if recipe.degradation == ROBUST:
         high = relit(high, recipe.loop.seed)
     low = degrade(high, recipe.network.input_size, recipe.native_span, recipe.loop.seed, recipe.degradation)
-    batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed)
-    if batches.batch < recipe.batch:
-        console.print(f"a batch is {batches.batch} faces, not {recipe.batch}: there are no more")
+    batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed, crew)
+    for remark in batches.remarks:
+        console.print(remark)
     observe = EdgeValidation(
         packs, recipe.network.input_size, recipe.output, batches.batch, papers(recipe, packs, faculty), deployed
     )
@@ -123,14 +126,16 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
         replace(faculty, priors=priors), student, distillation.layers if distillation else 0, low
     )
     head = prior_head(SHAPES[recipe.network.tier][0], len(CHANNELS), SHUFFLE) if recipe.multitask else None
-    tutor = hire(recipe, faculty, low, console)
+    tutor = hire(recipe, faculty, low, console, crew)
     student = trainable(recipe, student, low, observe, console)
+    if recipe.qat:
+        crew.place = crew.place.without_compiling("--qat computes int8's steps outside of PyTorch")
 
     def loss_of(trained: nn.Module, step: int, share: float) -> Tensor:
         assert isinstance(trained, Trainee)
         draw = batches.draw(step)
         low, high = batches.take(draw)
-        restored, features = trained.student.with_features(low)
+        restored, features = trained(low)
         if distillation and tutor:
             lesson = tutor(draw, low, features=distillation.decay.listens(share))
             adapted = trained.adapters(features) if trained.adapters and lesson.features else ()
@@ -138,8 +143,8 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
         else:
             loss = LOSSES[recipe.loss](restored.float(), high)
         if trained.prior_head and priors:
-            maps = prior_channels(priors, draw.indices, draw.mirrored, GRID * SHUFFLE)
-            reliable = torch.from_numpy(priors.reliable[draw.indices])
+            maps = prior_channels(priors, draw.indices, draw.mirrored, GRID * SHUFFLE, low.device)
+            reliable = torch.from_numpy(priors.reliable[draw.indices]).to(low.device)
             loss = loss + recipe.multitask * prior_loss(trained.prior_head(features[-1]), maps, reliable)
         return loss
 
@@ -152,8 +157,11 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None) -> Path:
         identity=identity_of(recipe, packs, faculty),
         resume=recipe.resume,
         console=console,
+        crew=crew,
+        batch=batches.batch,
     )
-    save_training_curve(recipe.output / "curve.png", read_log(recipe.output / LOG_FILE))
+    if crew.first:
+        save_training_curve(recipe.output / CURVE_FILE, read_log(recipe.output / LOG_FILE))
     return recipe.output / MODEL_FILE
 
 
@@ -195,14 +203,16 @@ def trainable(
     return mirror(student) if recipe.mirror else student
 
 
-def hire(recipe: EdgeRecipe, faculty: Faculty, low: RgbBatch, console: Console) -> Tutor | None:
+def hire(recipe: EdgeRecipe, faculty: Faculty, low: RgbBatch, console: Console, crew: Crew) -> Tutor | None:
     """The teachers themselves, or a file of their lessons on the low faces; None without teachers."""
+    faculty.to(crew.device)
     if recipe.distillation is None or recipe.distillation.live:
         return faculty if recipe.distillation else None
     about = {**lessons_of(recipe.distillation, faculty), "precision": recipe.loop.precision}
     cache = recipe.distillation.cache or recipe.output / CACHE_FILE
-    with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16(recipe.loop.precision)):
-        return cache_lessons(cache, faculty, low, about, console)
+    bf16 = use_bf16(recipe.loop.precision, crew.device)
+    with crew.one_first(), torch.autocast(crew.device.type, torch.bfloat16, enabled=bf16):
+        return cache_lessons(cache, faculty, low, about, console, crew.device)
 
 
 def deployed(trained: nn.Module) -> nn.Module:

@@ -29,9 +29,10 @@ from ..networks.edge import SHAPES, SHUFFLE, EdgeNet
 from ..networks.kdfsrnet import BLOCKS, CHANNELS, KdfsrConfig, KdfsrNet
 from ..optimizers import OPTIMIZERS
 from ..pack import open_packs, read_split
-from ..pictures import save_training_curve
+from ..pictures import CURVE_FILE, save_training_curve
 from ..priors import CHANNELS as PRIOR_CHANNELS
 from ..priors import prior_channels, read_priors
+from ..processes import Crew
 from ..teachers import Teacher, data_of, open_teacher, require_same_task
 from ..validation import MODEL_FILE, Validation, describe
 
@@ -67,9 +68,10 @@ class StudentRecipe:
             raise UsageError(f"--multitask: got {self.multitask}, expected a weight of 0 or more")
 
 
-def train_student(recipe: StudentRecipe, console: Console | None = None) -> Path:
-    """Train as `recipe` says; returns the checkpoint's path."""
-    console = console or Console(stderr=True)
+def train_student(recipe: StudentRecipe, console: Console | None = None, crew: Crew | None = None) -> Path:
+    """Train as `recipe` says, alone on the CPU unless there is a crew; returns the checkpoint's path."""
+    crew = crew or Crew()
+    console = console or crew.console()
     require_free(recipe.output, recipe.resume)
     teacher = open_teacher(recipe.teacher)
     torch.manual_seed(recipe.loop.seed)
@@ -79,7 +81,9 @@ def train_student(recipe: StudentRecipe, console: Console | None = None) -> Path
     require_same_task(teacher, config.input_size, config.scale, packs[0].framing)
     priors = read_priors(packs, "train")
     high = np.concatenate([read_split(pack, "train") for pack in packs])
-    batches = FaceBatches(shrink(high, config.input_size), high, recipe.batch, recipe.loop.seed)
+    batches = FaceBatches(shrink(high, config.input_size), high, recipe.batch, recipe.loop.seed, crew)
+    for remark in batches.remarks:
+        console.print(remark)
     head = head_of(student) if recipe.multitask else None
     settings = {
         "loss": recipe.loss,
@@ -91,22 +95,23 @@ def train_student(recipe: StudentRecipe, console: Console | None = None) -> Path
     data = data_of(describe(packs), [teacher])
     papers = {"recipe": "student", **settings, "data": data, "init": None}
     observe = Validation(packs, config.input_size, recipe.output, batches.batch, papers, alone)
+    teacher.network.to(crew.device)
 
     def loss_of(trained: nn.Module, step: int, share: float) -> Tensor:
         assert isinstance(trained, Trainee)
         draw = batches.draw(step)
         low, high = batches.take(draw)
-        restored, features = trained.student.with_features(low)
+        restored, features = trained(low)
         loss = LOSSES[recipe.loss](restored.float(), high)
         if not (recipe.decay.listens(share) or trained.prior_head):
             return loss
-        maps = prior_channels(priors, draw.indices, draw.mirrored, teacher.prior_size)
+        maps = prior_channels(priors, draw.indices, draw.mirrored, teacher.prior_size, low.device)
         if recipe.decay.listens(share):
             taught, lessons = teacher(low, maps)
             loss = loss + recipe.decay.feature_weight(share) * feature_loss(features, lessons)
             loss = loss + recipe.decay.output_weight(share) * l1(restored.float(), taught.float())
         if trained.prior_head:
-            reliable = torch.from_numpy(priors.reliable[draw.indices])
+            reliable = torch.from_numpy(priors.reliable[draw.indices]).to(low.device)
             loss = loss + recipe.multitask * prior_loss(trained.prior_head(features[-1]), maps, reliable)
         return loss
 
@@ -127,8 +132,11 @@ def train_student(recipe: StudentRecipe, console: Console | None = None) -> Path
         optimizers_of=OPTIMIZERS[recipe.optimizer],
         resume=recipe.resume,
         console=console,
+        crew=crew,
+        batch=batches.batch,
     )
-    save_training_curve(recipe.output / "curve.png", read_log(recipe.output / LOG_FILE))
+    if crew.first:
+        save_training_curve(recipe.output / CURVE_FILE, read_log(recipe.output / LOG_FILE))
     return recipe.output / MODEL_FILE
 
 

@@ -26,9 +26,10 @@ from ..networks.compact import CompactConfig, CompactNet
 from ..networks.kdfsrnet import KdfsrConfig, KdfsrNet
 from ..optimizers import OPTIMIZERS
 from ..pack import open_packs, read_split
-from ..pictures import save_training_curve
+from ..pictures import CURVE_FILE, save_training_curve
 from ..prior_views import plain_views, view
 from ..priors import prior_channels, read_priors, require_priors
+from ..processes import Crew
 from ..validation import MODEL_FILE, Validation, describe
 
 
@@ -54,16 +55,19 @@ class TeacherRecipe:
             raise UsageError(f"--batch: got {self.batch}, expected at least 1")
 
 
-def train_teacher(recipe: TeacherRecipe, console: Console | None = None) -> Path:
-    """Train as `recipe` says; returns the checkpoint's path."""
-    console = console or Console(stderr=True)
+def train_teacher(recipe: TeacherRecipe, console: Console | None = None, crew: Crew | None = None) -> Path:
+    """Train as `recipe` says, alone on the CPU unless there is a crew; returns the checkpoint's path."""
+    crew = crew or Crew()
+    console = console or crew.console()
     config = recipe.network
     require_free(recipe.output, recipe.resume)
     packs = open_packs(recipe.packs, output_size=config.output_size)
     if config.prior:
         require_priors(packs)
     high = np.concatenate([read_split(pack, "train") for pack in packs])
-    batches = FaceBatches(shrink(high, config.input_size), high, recipe.batch, recipe.loop.seed)
+    batches = FaceBatches(shrink(high, config.input_size), high, recipe.batch, recipe.loop.seed, crew)
+    for remark in batches.remarks:
+        console.print(remark)
     priors = read_priors(packs, "train") if config.prior else None
     shown = plain_views(read_priors(packs, "val"), config.prior, config.prior_size) if config.prior else None
     torch.manual_seed(recipe.loop.seed)
@@ -77,7 +81,7 @@ def train_teacher(recipe: TeacherRecipe, console: Console | None = None) -> Path
         low, high = batches.take(draw)
         if priors is None:
             return LOSSES[recipe.loss](network(low).float(), high)
-        maps = prior_channels(priors, draw.indices, draw.mirrored, config.prior_size)
+        maps = prior_channels(priors, draw.indices, draw.mirrored, config.prior_size, low.device)
         return LOSSES[recipe.loss](network(low, view(maps, config.prior)).float(), high)
 
     name, fields = name_of(network)
@@ -94,6 +98,9 @@ def train_teacher(recipe: TeacherRecipe, console: Console | None = None) -> Path
         optimizers_of=OPTIMIZERS[recipe.optimizer],
         resume=recipe.resume,
         console=console,
+        crew=crew,
+        batch=batches.batch,
     )
-    save_training_curve(recipe.output / "curve.png", read_log(recipe.output / LOG_FILE))
+    if crew.first:
+        save_training_curve(recipe.output / CURVE_FILE, read_log(recipe.output / LOG_FILE))
     return recipe.output / MODEL_FILE
