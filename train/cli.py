@@ -237,7 +237,12 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 )
 @click.option("--distill", default="output", show_default=True, help="What is learned: output, features or both.")
 @click.option("--distill-weight", default=0.5, show_default=True, help="Share of the teachers' output in the loss.")
-@click.option("--feature-weight", default=1.0, show_default=True, help="Weight of the features' loss at the start.")
+@click.option(
+    "--feature-weight",
+    default=0.003,
+    show_default=True,
+    help="Weight of the features' loss at the start; a loss of --loss psnr is a hundredth of a dB.",
+)
 @click.option("--distill-share", default=0.3, show_default=True, help="Share of the run in which it falls to zero.")
 @click.option("--feature-layers", default=3, show_default=True, help="Layers whose features are learned.")
 @click.option("--live-teacher", is_flag=True, help="Run the teachers at every step, not once over all faces.")

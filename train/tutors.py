@@ -37,7 +37,7 @@ class Distillation:
     """Whether features are distilled, through 1x1 adapters."""
     weight: float = 0.5
     """Of the loss against the teachers' output; the loss against the original has the rest."""
-    decay: Decay = field(default_factory=lambda: Decay(features=1.0, share=0.3))
+    decay: Decay = field(default_factory=lambda: Decay(features=0.003, share=0.3))
     """Of the features' loss."""
     layers: int = 3
     """Layers whose features are distilled, at equal distances."""
