@@ -160,7 +160,7 @@ class FaceSearch:
         """Faces of one pass, in frame pixels."""
         size_wh = scaled((frame.shape[1], frame.shape[0]), scale)
         pass_from_frame = scaling(size_wh[0] / frame.shape[1], size_wh[1] / frame.shape[0])
-        shrunk = cv2.resize(frame, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else frame
+        shrunk = reduced(frame, size_wh) if scale < 1 else frame
         for left, top, right, bottom in tiles(*size_wh):
             tile_from_frame = pass_from_frame - np.array([[0, 0, left], [0, 0, top]])
             if scale > 1:  # tile by tile: the whole frame enlarged might not fit into memory
@@ -228,6 +228,21 @@ def cut_off(box_xyxy: NDArray[np.float32], tile: tuple[int, int, int, int], size
     before = (left > 0 and x0 < 1) or (top > 0 and y0 < 1)
     after = (right < size_wh[0] and x1 > right - left - 2) or (bottom < size_wh[1] and y1 > bottom - top - 2)
     return before or after
+
+
+def reduced(frame: RgbImage, size_wh: tuple[int, int]) -> RgbImage:
+    """Shrink a frame for the detector: by a whole number with means, the rest, less than a half, with linear samples.
+
+    Means over parts of pixels take eight times as long, and as many faces are found.
+    """
+    whole = min(frame.shape[1] // size_wh[0], frame.shape[0] // size_wh[1])
+    if whole > 1:
+        means_wh = frame.shape[1] // whole, frame.shape[0] // whole
+        frame = np.asarray(
+            cv2.resize(frame[: means_wh[1] * whole, : means_wh[0] * whole], means_wh, interpolation=cv2.INTER_AREA),
+            np.uint8,
+        )
+    return np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def sample(frame: RgbImage, target_from_frame: Transform, size_wh: tuple[int, int]) -> RgbImage:
