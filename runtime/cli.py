@@ -68,7 +68,9 @@ FolderPath = click.Path(path_type=Path)
 )
 @click.option("--headless", is_flag=True, help="Never show a window.")
 @click.option("--record", type=FolderPath, metavar="FILE", help="Keep what a camera or stream brings, as it comes.")
-@click.option("--resume", is_flag=True, help="Go on with a folder where an earlier run was stopped or killed.")
+@click.option(
+    "--resume", is_flag=True, help="Go on where an earlier run over pictures or a video was stopped or killed."
+)
 @click.option("--scale", default=2, show_default=True, help="Enlarge the whole picture 1 to 8 times.")
 @click.option("--min-face", default=16.0, show_default=True, help="Width in pixels of the smallest face; 12 works.")
 @click.option("--max-faces", type=int, help="Restore at most this many faces of a picture, the largest.")

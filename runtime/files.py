@@ -46,7 +46,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 def temporaries_of(final: Path) -> Iterator[Path]:
     """The temporary files of `final`, of this process or any other."""
-    return final.parent.glob(f"{escape(_hidden(final))}.*.partial{escape(final.suffix)}")
+    name = re.compile(rf"{re.escape(_hidden(final))}\.\d+\.partial{re.escape(final.suffix)}")
+    return (path for path in final.parent.glob(f"{escape(_hidden(final))}.*") if name.fullmatch(path.name))
+
+
+def set_aside(temporary: Path, final: Path) -> Path:
+    """Give what another process left a name that none will take: the next may have the same number."""
+    aside = final.with_name(f"{_hidden(final)}.0.partial{final.suffix}")
+    return temporary.replace(aside)
 
 
 def remove_temporaries(among: Iterable[Path]) -> None:

@@ -47,7 +47,7 @@ class Sights:
     landmarks: NDArray[np.float64]
     """(N, 5, 2)."""
     velocities: NDArray[np.float64]
-    """(N, 2), pixels a frame."""
+    """(N, 2), pixels a second."""
     view_from_frame: NDArray[np.float64]
     """(N, 2, 3)."""
     views: NDArray[np.uint8]
@@ -84,14 +84,14 @@ def begin(frame: RgbImage, faces: Sequence[Face]) -> Sights:
     return Sights(boxes, landmarks, np.zeros((count, 2)), looks, grey_views(frame, looks), np.zeros(count, np.intp))
 
 
-def follow(frame: RgbImage, before: Sights, closer: Detector, due: Sequence[int] = ()) -> Sights:
-    """`before`, found in another frame, in this one; the detector looks at those numbered in `due`."""
+def follow(frame: RgbImage, before: Sights, closer: Detector, seconds: float, due: Sequence[int] = ()) -> Sights:
+    """`before`, found in a frame so many seconds away, in this one; the detector looks at those numbered in `due`."""
     if not len(before):
         return before
-    expected = before.boxes_xyxy + np.tile(before.velocities, 2)
-    looks = view_transforms(expected)
+    shifts = seconds * before.velocities
+    looks = view_transforms(before.boxes_xyxy + np.tile(shifts, 2))
     views = grey_views(frame, looks)
-    motions = _motions(before, looks, views)
+    motions = _motions(before, shifts, looks, views)
     landmarks, boxes = _apply(motions, before.landmarks), _moved_boxes(before, motions)
     missed = before.missed.copy()
     for number, seen in zip(due, _looks(frame, boxes, landmarks, due, closer), strict=True):
@@ -101,7 +101,7 @@ def follow(frame: RgbImage, before: Sights, closer: Detector, due: Sequence[int]
             landmarks[number] += share * (seen.landmarks - landmarks[number])
             boxes[number] += share * (seen.box_xyxy - boxes[number])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return Sights(boxes, landmarks, centres - before.centres, looks, views, missed)
+    return Sights(boxes, landmarks, (centres - before.centres) / seconds, looks, views, missed)
 
 
 def view_transforms(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -130,14 +130,16 @@ def grey_views(frame: RgbImage, view_from_frame: NDArray[np.float64]) -> NDArray
     return views
 
 
-def _motions(before: Sights, looks: NDArray[np.float64], views: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, 2, 3): how each face moved from its frame to this one; by its velocity where the flow is of no use."""
+def _motions(
+    before: Sights, shifts: NDArray[np.float64], looks: NDArray[np.float64], views: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """(N, 2, 3): how each face moved from its frame to this one; by `shifts`, (N, 2), where the flow is of no use."""
     sides = np.sqrt((before.boxes_xyxy[:, 2:] - before.boxes_xyxy[:, :2]).prod(1))
     points = before.centres[:, None] + GRID * sides[:, None, None]  # (N, 9, 2)
     # All views are one tall picture, so that one call does for all faces.
     down = np.stack([np.zeros(len(before)), np.arange(len(before)) * VIEW_SIDE], 1)[:, None]
     start = (_apply(before.view_from_frame, points) + down).astype(np.float32)
-    guess = (_apply(looks, points + before.velocities[:, None]) + down).astype(np.float32)
+    guess = (_apply(looks, points + shifts[:, None]) + down).astype(np.float32)
     end, _, _ = cv2.calcOpticalFlowPyrLK(
         before.views.reshape(-1, VIEW_SIDE),
         views.reshape(-1, VIEW_SIDE),
@@ -157,7 +159,7 @@ def _motions(before: Sights, looks: NDArray[np.float64], views: NDArray[np.uint8
     errors = np.hypot(*np.moveaxis(_apply(motions, points) - here, -1, 0)).max(1)
     change = np.sqrt(np.abs(np.linalg.det(motions[:, :, :2])))
     lost = (errors * scales > STEADY) | (change > LARGEST_CHANGE) | (change < 1 / LARGEST_CHANGE)
-    motions[lost, :, :2], motions[lost, :, 2] = np.eye(2), before.velocities[lost]
+    motions[lost, :, :2], motions[lost, :, 2] = np.eye(2), shifts[lost]
     return motions
 
 

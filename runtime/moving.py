@@ -16,7 +16,7 @@ from .options import RestoreOptions
 from .pixels import RgbImage
 from .search import FaceSearch, FoundFace
 from .timing import Stopwatch
-from .track import Pace, Tracker
+from .track import Known, Pace, Tracker
 
 F = TypeVar("F")
 
@@ -45,14 +45,22 @@ class MovingChain:
         *,
         pace: Pace | None = None,
         ahead: int = 0,
+        known: Known | None = None,
     ) -> None:
-        """options_now: asked for every frame. ahead: see `Tracker`."""
-        self.tracker = Tracker(search, pace, ahead)
-        self._models, self._options_now, self._fuse = models, options_now, Fusion()
+        """options_now: asked for every frame. ahead, known: see `Tracker`."""
+        self.tracker = Tracker(search, pace, ahead, known)
+        self.models = models
+        """May be changed at any time, from any thread, as may the tracker's pace."""
+        self._options_now, self._fuse = options_now, Fusion()
 
-    def __call__(self, frames: Iterable[F], pixels_of: Callable[[F], RgbImage]) -> Iterator[PreparedFrame[F]]:
-        """Each frame, in order; one that fails costs its own faces, and the tracks begin anew."""
-        for tracked in self.tracker(frames, pixels_of):
+    def __call__(
+        self,
+        frames: Iterable[F],
+        pixels_of: Callable[[F], RgbImage],
+        seconds_of: Callable[[F], float] | None = None,
+    ) -> Iterator[PreparedFrame[F]]:
+        """Each frame, in order; one that fails costs its own faces, and the tracks begin anew. See `Tracker`."""
+        for tracked in self.tracker(frames, pixels_of, seconds_of):
             watch, options = Stopwatch(), self._options_now()
             milliseconds = {"detect": tracked.milliseconds}
             faces, error = [], tracked.error
@@ -65,4 +73,4 @@ class MovingChain:
             yield PreparedFrame(tracked.frame, faces, options, {**milliseconds, **watch.milliseconds}, error)
 
     def _cut(self, pixels: RgbImage, found: Sequence[FoundFace], options: RestoreOptions) -> list[RestoredFace]:
-        return self._fuse(align(pixels, found, self._models, options))
+        return self._fuse(align(pixels, found, self.models, options))

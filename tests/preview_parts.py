@@ -23,8 +23,10 @@ from fsr.runtime.pixels import RgbImage
 from fsr.runtime.preview.address import Address
 from fsr.runtime.preview.controls import Controls
 from fsr.runtime.preview.preview import Preview
+from fsr.runtime.runs.effort import Effort
 from fsr.runtime.runs.frame_work import FrameResult
 
+LITTLE = Effort(4, "faces are restored by tier S")
 GREEN, RED = (40, 160, 90), (200, 40, 40)
 
 
@@ -37,6 +39,7 @@ class FakeSnapshot:
     latency_ms_p95: float | None = 58.2
     faces: int = 2
     reconnects: int = 1
+    effort: Effort = LITTLE
 
 
 class FakeStats:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fsr.runtime.files import temporaries_of
@@ -30,9 +34,10 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, *arguments, "--tier", "S", "--engine", "onnxruntime"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, **pipes)
 
 
 def until(holds: Callable[[], Any], program: subprocess.Popen[str]) -> None:
@@ -98,6 +103,35 @@ def test_a_live_source_loses_frames_and_one_that_is_not_none(tmp_path: Path) -> 
     summary = json.loads(done.communicate(timeout=WAIT)[0])
     assert (summary["done"], summary["dropped"], summary["latency_ms"]) == (15, 0, None)
     assert frames_of(tmp_path / "a.mp4") == 15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no LD_PRELOAD")
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the clock that is set back, and is not here")
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path: Path) -> None:
+    """By an hour, for the program and the process that reads: the times of the frames, their pace and the figures."""
+    library, flag = tmp_path / "clock.so", tmp_path / "back"
+    source = Path(__file__).parent / "clock_set_back.c"
+    subprocess.run(["gcc", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+    set_back = {"LD_PRELOAD": str(library), "FSR_CLOCK_SET_BACK": str(flag)}
+    preview = ["--preview", "127.0.0.1:0", "--json"]
+    program = start(tmp_path, "-i", f"{SCENE}&seconds=5", "-o", "a.mp4", *preview, **set_back)
+    assert program.stderr is not None
+    url = next(found[1] for line in program.stderr if (found := re.search(r"watch at (http\S+/)", line)))
+    until(lambda: len(records(tmp_path)) >= 15, program)
+    flag.touch()
+    asked = [sys.executable, "-c", "import time; print(time.time())"]
+    told = subprocess.run(asked, env={**os.environ, **set_back}, capture_output=True, text=True, check=True).stdout
+    assert float(told) < time.time() - 3000, "the clock was set back"
+    until(lambda: len(records(tmp_path)) >= 30, program)
+    state = json.load(urllib.request.urlopen(f"{url}state", timeout=10))
+    assert 1 < state["fps"] < 30 and 0 < state["latency_ms"][0] < 60_000 and state["complaint"] is None
+    said, _ = program.communicate(timeout=WAIT)
+    summary = json.loads(said)
+    assert program.returncode == 0 and 0 < summary["latency_ms"][0] < 60_000
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        shown = [float(frame.time) for frame in container.decode(video=0)]
+    assert len(shown) == summary["done"] and 0 <= shown[0] < 3 and 4 < shown[-1] < 5
+    assert min(np.diff(shown)) > 0.03, "at 15 frames a second, some dropped"
 
 
 def test_no_password_is_said_or_written(tmp_path: Path) -> None:

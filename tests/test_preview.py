@@ -122,6 +122,7 @@ class TestStream:
             assert state["fps"] == 24.7
             assert state["latency_ms"] == [41.6, 58.2]
             assert (state["dropped"], state["viewers"], state["source"]) == (3, 1, "test")
+            assert state["effort"] == "faces are restored by tier S"
             told(viewer, shown=next_picture(viewer).header["number"])
             while "screen_ms" not in (state := next_state(viewer)):
                 pass
@@ -340,7 +341,7 @@ class TestHealth:
         assert samples["fsr_frames_total"] == "2"
         assert samples["fsr_frames_failed_total"] == "1"
         assert samples["fsr_frames_dropped_total"] == "3"
-        assert samples["fsr_reconnects_total"] == "1"
+        assert samples["fsr_reconnects_total"] == "1" and samples["fsr_effort_saved"] == "4"
         assert samples["fsr_latency_seconds_count"] == samples['fsr_latency_seconds_bucket{le="+Inf"}'] == "2"
         buckets = [int(samples[name]) for name in samples if "_bucket" in name]
         assert buckets == sorted(buckets)
@@ -431,13 +432,25 @@ class TestTroublemakers:
             if ask(page, "/healthz")[0] == 200:
                 break
 
-    def test_viewer_who_never_reads_is_cut(self, page: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        "asking",
+        [
+            b"GET /stream.mjpg?quality=full HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET /stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+        ],
+        ids=["MJPEG", "WebSocket"],
+    )
+    def test_viewer_who_never_reads_is_cut(self, page: Preview, monkeypatch: pytest.MonkeyPatch, asking: bytes) -> None:
         monkeypatch.setattr(connections, "READER_PATIENCE", 0.2)
         noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
         shown = result(size_wh=(1280, 720), scale=1)
         shown.frame.pixels[:] = noise
         shown.restored.image[:] = noise
-        with raw(page, b"GET /stream.mjpg?quality=full HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # before it connects
+            connection.connect(("127.0.0.1", page.port))
+            connection.sendall(asking)
             assert _shown_until_viewers(page, shown, 1)
             assert _shown_until_viewers(page, shown, 0)
 

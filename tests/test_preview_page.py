@@ -96,6 +96,7 @@ def test_shows_before_after_faces_and_figures(tab: Tab) -> None:
     assert tab.text("#latency") == "42 ms"
     assert "95% within 58 ms" in tab.text("#latency-95")
     assert tab.text("#dropped") == "3"
+    assert tab.text("#effort") == "To keep up, faces are restored by tier S."
     assert tab.text("#chips").split("\n") == ["fake", "int8", "tier S"]
     tab.until("/ms to this screen/.test(document.querySelector('#latency-95').innerText)")
 

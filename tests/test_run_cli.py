@@ -146,7 +146,7 @@ def test_ctrl_c_while_models_are_opened_is_exit_code_130(wall: Path, monkeypatch
         (["-i", "a", "--bench", "--moving"], ["--moving", "leave --input out"]),
         (["--doctor", "--bench"], ["give one of them"]),
         (["--bench", "--camera", "0"], ["--bench", "measures pictures"]),
-        (["-i", "a.mp4", "--resume"], ["--resume", "video"]),
+        (["-i", "rtsp://a", "--resume"], ["--resume", "stream"]),
         (["-i", "0", "--window", "--headless"], ["--window", "give one of them"]),
         (["-i", "a", "--crops"], ["--crops", "moving pictures"]),
         (["-i", "a.mp4", "--record", "b.mkv"], ["--record", "a file is kept already"]),

@@ -15,6 +15,7 @@ from fsr.runtime.media.images import read_image
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.pipeline import RestoredFrame, enlarge
 from fsr.runtime.runs.crops import into_crops
+from fsr.runtime.runs.effort import Effort
 from fsr.runtime.runs.frame_work import FrameResult, FrameWork
 from fsr.runtime.runs.stats import RECENT_SECONDS, StatsSnapshot, StreamStats
 from fsr.runtime.runs.summary import Summary
@@ -80,6 +81,16 @@ def test_snapshots_may_be_asked_from_any_thread() -> None:
         for _ in range(300):
             stats.add(one)
     assert all(future.result() == sorted(future.result()) for future in asked) and stats.snapshot().frames == 300
+
+
+def test_the_window_says_what_is_done_less() -> None:
+    stats = StreamStats(Silent(), Clock())
+    assert (
+        stats.snapshot().effort.level == 0
+        and stats.snapshot().sentence() == "0.0 frames/s, 7 dropped, found again 2 times"
+    )
+    stats.tell(Effort(4, "faces are restored by tier S"))
+    assert stats.snapshot().sentence().endswith(", faces are restored by tier S")
 
 
 FIGURES = StatsSnapshot(9, 3, 24.96, 51.4, 80.2, 2, 1, 0.1)

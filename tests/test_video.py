@@ -643,6 +643,23 @@ def test_a_cut_of_less_than_the_announced_second_is_noticed(tmp_path: Path) -> N
         list(reader)
 
 
+@pytest.mark.parametrize("missing", [1, 60])
+def test_a_cut_through_the_table_of_an_mp4_is_noticed(tmp_path: Path, video: Path, missing: int) -> None:
+    """FFmpeg reads the pictures all the same, and of the sound nothing where enough is missing."""
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:-missing])
+    frames = []
+    with pytest.raises(InputError, match="is truncated"), VideoReader(tmp_path / "cut.mp4") as reader:
+        frames.extend(reader)
+    assert len(frames) == FRAMES
+
+
+def test_what_follows_an_mp4_and_is_no_part_of_it_is_no_damage(tmp_path: Path, video: Path) -> None:
+    for tail in (b"\0" * 100, b"\1\2\3", b"\0\0\0\x08free", b"\0\0\0\0skip and more", bytes(range(1, 20))):
+        (tmp_path / "a.mp4").write_bytes(video.read_bytes() + tail)
+        with VideoReader(tmp_path / "a.mp4") as reader:
+            assert len(list(reader)) == FRAMES
+
+
 def test_damage_in_the_middle_leaves_frames_out_and_is_named(tmp_path: Path) -> None:
     source = make_video(tmp_path / "a.mkv", codec="mjpeg", pixel_format="yuvj420p", options={}, sound=None)
     data = bytearray(source.read_bytes())

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.packet import Packet
 
 _LIKE_MP4 = frozenset({".mp4", ".m4v", ".mov", ".3gp"})
 _FRAGMENT = "1000000"  # microseconds
+
+
+def plays_however_it_ends(final: Path) -> bool:
+    """Whether a file of that name can be laid out so."""
+    return bool(container_options(final))
 
 
 def container_options(final: Path) -> dict[str, str]:
@@ -21,18 +32,21 @@ def container_options(final: Path) -> dict[str, str]:
 
 
 def count_frames(path: Path) -> int:
-    """Of the pictures of a file that was not finished: those that are whole; 0 where it does not play.
+    """Of the pictures of a file that was not finished: those that are whole; 0 where it does not play."""
+    return sum(1 for _ in whole_packets(path))
+
+
+def whole_packets(path: Path) -> Iterator[Packet]:
+    """The pictures of a file, finished or not, up to the first that is not whole; none where it does not play.
 
     None is decoded, for it may last hours.
     """
     import av
     from av.error import FFmpegError
 
-    count = 0
-    try:
-        with av.open(str(path.absolute())) as container:
-            for packet in container.demux(video=0):
-                count += packet.size > 0 and not packet.is_corrupt
-    except (FFmpegError, OSError, IndexError, ValueError):
-        return count
-    return count
+    with suppress(FFmpegError, OSError, IndexError, ValueError), av.open(str(path.absolute())) as container:
+        for packet in container.demux(video=0):
+            if packet.is_corrupt:
+                return
+            if packet.size:
+                yield packet

@@ -52,6 +52,8 @@ class Source(ABC):
     """How many are to come, by estimate; None: nobody knows."""
     live: bool = False
     """Whether its frames come when they come: what is too slow for them loses some. Of a file none is ever lost."""
+    skip: int = 0
+    """Frames at the beginning of a file to leave out."""
     dropped: int = 0
     """Frames that came and were never asked for."""
     reconnects: int = 0

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from . import matroska, mp4
 from .colours import Colours
-from .matroska import is_cut_off
 from .orient import display_matrix, turned
 from .pyav import require_pyav
 from .soundtrack import suffix_for
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame as Decoded
     from av.video.stream import VideoStream
 
+CUT_OFF = (("matroska", matroska.is_cut_off), ("mp4", mp4.is_cut_off))
+"""What FFmpeg does not notice, by the name of the format."""
 _MISSING_SECONDS = 1.0
 """A video that ends this much before its announced end is called truncated."""
 
@@ -69,10 +71,12 @@ class VideoReader(Source):
         for decoded in self._all_decoded():
             pts = self._pts(decoded, pts, count)
             start = pts if start is None else start
+            count += 1
+            if count <= self.skip:  # it was decoded, since others build on it
+                continue
             pixels = self.colours.to_rgb(decoded, self._reformatter, self._stored_wh)
             seconds = float((pts - start) * self.time_base)
             yield VideoFrame(turned(pixels, self._display_matrix), pts, self.time_base, seconds)
-            count += 1
         if start is not None and pts is not None:
             self._check_end(count, float((pts - start) * self.time_base + 1 / self.rate))
 
@@ -109,7 +113,7 @@ class VideoReader(Source):
     def _check_end(self, count: int, end: float) -> None:
         if self._announced is not None and end < self._announced - _MISSING_SECONDS:
             self._fail(f"is truncated: got {count} frames, {end:.1f} s, expected {self._announced:.1f} s")
-        elif "matroska" in self._container.format.name and is_cut_off(self.path):
+        elif any(kind in self._container.format.name and is_cut_off(self.path) for kind, is_cut_off in CUT_OFF):
             self._fail(f"is truncated: got {count} frames, {end:.1f} s, and a part of what was to follow")
 
     def _fail(self, what: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,14 +22,21 @@ from .colours import Colours
 from .encoders import best_encoder, bit_rate, options
 from .fragments import container_options, count_frames
 from .pyav import require_pyav
+from .salvage import Salvage, packets_of
 from .soundtrack import Soundtrack
 from .source import VideoFrame
 from .video_reader import VideoReader
 
 if TYPE_CHECKING:
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 CAMERA_TIME_BASE = Fraction(1, 90_000)
+KEY_FRAME_SECONDS, FEWEST_BETWEEN = 2, 12
+"""From one key frame to the next, at most: what a later run does again. Test scenes take 1% more space than at 8; where
+there are few frames a second it is so many frames."""
+SAFE = 2.0
+"""Seconds that a file is behind with what goes to the disk, at most."""
 
 
 class VideoWriter:
@@ -43,9 +51,12 @@ class VideoWriter:
     rate: frames a second for the encoder; the frames' own times are what is written.
     codec: None takes the best encoder of this machine.
     preset, crf: of libx264 and libx265; `ultrafast` takes .6 of the time of `veryfast` and 7 times the space.
+    kept: of an earlier run, comes first; its file is removed once this one holds more. To be followed by the frames
+        from number `first` on, of which those that are in it already are left out.
 
     Raises:
         OutputError: the codec is unknown, the format cannot hold the sound, or the file cannot be written.
+        UsageError: `kept` comes from another encoder.
     """
 
     def __init__(
@@ -58,25 +69,38 @@ class VideoWriter:
         *,
         preset: str = "veryfast",
         crf: int = 18,
+        kept: Salvage | None = None,
+        first: int = 0,
     ) -> None:
         self.final, self.size_wh, self.codec = final, size_wh, codec or ""
         self.rate = rate or (source.rate if source else Fraction(30))
         self.frames = 0
-        """Written so far."""
+        """In the file so far."""
+        self._kept, self._next = kept, first
         self._is_broken = False
         self._preset, self._crf = preset, crf
         self._source = source
+        self._time_base = source.time_base if source else CAMERA_TIME_BASE
         self._colours = source.colours if source else Colours.of_size(size_wh)
         self._life = self._written()
         self._last_pts: int | None = None
+        self._last_dts: int | None = None
+        self._kept_until: float | None = None
+        """Seconds of the source's clock."""
 
     def write(self, pixels: RgbImage, frame: VideoFrame) -> None:
         """Append `pixels`, uint8 (H, W, 3) RGB of `size_wh`, at the time of `frame`."""
         check_rgb(pixels, "pixels")
         if pixels.shape[1::-1] != self.size_wh:
             raise ValueError(f"pixels: got {pixels.shape[1::-1]}, expected {self.size_wh}, the size of the video")
+        self._next += 1
+        if self._next > self.frames:
+            self._do(self._encode, pixels, frame)
+
+    def _do(self, task: Callable[..., None], *given: Any) -> None:
+        """In the writer's thread; a task that fails leaves the file broken."""
         try:
-            self._thread.submit(self._encode, pixels, frame).result()
+            self._thread.submit(task, *given).result()
         except BaseException:
             self._is_broken = True
             raise
@@ -110,6 +134,8 @@ class VideoWriter:
         ):
             self._stream = self._add_stream()
             with self._open_sound() as self._sound:
+                if self._kept is not None:
+                    self._do(self._copy, self._kept)
                 try:
                     yield
                 except (KeyboardInterrupt, OutputError) as error:  # the latter of another file of the same run
@@ -117,6 +143,7 @@ class VideoWriter:
                         raise
                     stopped = error
                 self._thread.submit(self._finish, is_whole=stopped is None).result()
+        self._forget_kept()
         if stopped is not None:
             raise stopped
 
@@ -146,9 +173,10 @@ class VideoWriter:
         assert stream.type == "video"
         stream.width, stream.height = (side + side % 2 for side in self.size_wh)
         stream.pix_fmt = "yuv420p"
+        stream.gop_size = max(FEWEST_BETWEEN, round(KEY_FRAME_SECONDS * self.rate))
         if bits := bit_rate(self.codec, self.size_wh, self.rate):
             stream.bit_rate = bits
-        stream.codec_context.time_base = self._source.time_base if self._source else CAMERA_TIME_BASE
+        stream.codec_context.time_base = self._time_base
         if self._source:
             stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
         self._colours.tag(stream)
@@ -159,20 +187,52 @@ class VideoWriter:
             return nullcontext()
         return closing(Soundtrack(self._source.path, self._container, self.final))
 
+    def _copy(self, kept: Salvage) -> None:
+        """The frames of an earlier run."""
+        self._container.start_encoding()
+        step = self._time_base
+        for packet in packets_of(kept, self._stream.codec_context.extradata or b""):
+            assert packet.pts is not None and packet.dts is not None and packet.time_base is not None
+            seconds = packet.pts * packet.time_base
+            self._last_pts = max(round(seconds / step), self._last_pts or 0)
+            self._last_dts = math.ceil(packet.dts * packet.time_base / step)
+            packet.stream = self._stream
+            self._container.mux(packet)
+            self.frames += 1
+            self._kept_until = float(seconds)
+            if self._sound is not None:
+                self._sound.copy_until(self._kept_until)
+
     def _encode(self, pixels: RgbImage, frame: VideoFrame) -> None:
         encoded = self._colours.from_rgb(_even(pixels), self._reformatter)
         # Two frames at one time, in a damaged source, would stop the encoder.
         self._last_pts = frame.pts if self._last_pts is None else max(frame.pts, self._last_pts + 1)
         encoded.pts, encoded.time_base = self._last_pts, frame.time_base
-        self._container.mux(self._stream.encode(encoded))
+        self._mux(self._stream.encode(encoded))
         self.frames += 1
         if self._sound is not None:
             self._sound.copy_until(float(frame.pts * frame.time_base))
 
+    def _mux(self, packets: list[Packet]) -> None:
+        """Of the encoder."""
+        for packet in packets:
+            if self._last_dts is not None and packet.dts is not None:
+                # One that begins anew looks further back than to the end of what was kept.
+                self._last_dts = packet.dts = max(packet.dts, self._last_dts + 1)
+            self._container.mux(packet)
+            if self._kept_until is not None and float((packet.dts or 0) * packet.time_base) > self._kept_until + SAFE:
+                self._forget_kept()
+
+    def _forget_kept(self) -> None:
+        """Once this file holds more, key frame included, whatever comes."""
+        self._kept_until = None
+        if self._kept is not None and self._kept.path != self.final:
+            self._kept.path.unlink(missing_ok=True)
+
     def _finish(self, is_whole: bool) -> None:
         if not self.frames:
             raise OutputError(f"{self.final}: got no frame, expected at least one; nothing was left under that name")
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
         if self._sound is not None and is_whole:
             self._sound.copy_until(float("inf"))
 

@@ -26,6 +26,7 @@ def _plain(now: Snapshot, watchdog: Watchdog, viewers: int) -> Iterator[str]:
     yield from _metric("fsr_frames_failed_total", "counter", "Frames merely enlarged, after an error.", watchdog.failed)
     yield from _metric("fsr_frames_dropped_total", "counter", "Frames left out to keep up.", now.dropped)
     yield from _metric("fsr_reconnects_total", "counter", "Times the source was opened again.", now.reconnects)
+    yield from _metric("fsr_effort_saved", "gauge", "0 while all is done, more the less is done.", now.effort.level)
     yield from _metric("fsr_frames_per_second", "gauge", "Frames a second, lately.", round(now.fps, 3))
     yield from _metric("fsr_faces", "gauge", "Faces in the last frame.", now.faces)
     yield from _metric("fsr_idle_seconds", "gauge", "Seconds since the last frame.", round(watchdog.idle, 3))

@@ -35,6 +35,7 @@ class State:
             "latency_ms": [now.latency_ms_median, now.latency_ms_p95],
             "faces": now.faces,
             "reconnects": now.reconnects,
+            "effort": now.effort.what,
             "viewers": self.viewers.count,
             "setting": asdict(self.controls.setting),
             "scales": list(self.controls.scales),

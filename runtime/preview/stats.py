@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class Effort(Protocol):
+    """How much is done for a frame of a source that is too fast."""
+
+    @property
+    def level(self) -> int: ...
+    @property
+    def what(self) -> str: ...
+
+
 class Snapshot(Protocol):
     """A run at one moment."""
 
@@ -22,6 +31,8 @@ class Snapshot(Protocol):
     def faces(self) -> int: ...
     @property
     def reconnects(self) -> int: ...
+    @property
+    def effort(self) -> Effort: ...
 
 
 class Stats(Protocol):

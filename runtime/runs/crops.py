@@ -7,15 +7,23 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
+from ..files import remove_temporaries
 from ..media.images import write_image
 from .frame_work import FrameResult
 from .stream import Show
 
 
 @contextmanager
-def into_crops(folder: Path) -> Iterator[Show]:
-    """A sink: `folder/000007/00000123.png` is track 7 in frame 123; where nothing tracks, faces count in each frame."""
-    numbers = count()
+def into_crops(folder: Path, first: int = 0) -> Iterator[Show]:
+    """A sink: `folder/000007/00000123.png` is track 7 in frame 123; where nothing tracks, faces count in each frame.
+
+    first: number of the first frame to come; where that is not 0, an earlier run's crops from it on are removed.
+    """
+    numbers = count(first)
+    remove_temporaries(folder.glob("*/.*"))
+    for path in folder.glob("*/*.png") if first else ():
+        if path.stem.isdecimal() and int(path.stem) >= first:
+            path.unlink()
 
     def show(result: FrameResult) -> None:
         frame = next(numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from time import perf_counter
@@ -38,18 +38,25 @@ class Found:
     pictures: list[Path]
     left_out: Counter[str]
     """Videos and pictures of kinds that are not read, by suffix."""
+    videos: list[Path] = field(default_factory=list)
+    """Where there is no picture."""
 
 
 def find_pictures(source: Path, output: Path) -> list[Path]:
-    """The pictures of `survey`."""
-    return survey(source, output).pictures
+    """The pictures of `survey`; InputError where there are videos alone."""
+    found = survey(source, output)
+    if not found.pictures:
+        raise InputError(
+            f"{source}: holds videos and no picture; give them one by one, such as --input {found.videos[0]}"
+        )
+    return found.pictures
 
 
 def survey(source: Path, output: Path) -> Found:
     """Look through a folder, or at one picture; what an earlier run wrote into `output` is left out.
 
     Raises:
-        InputError: nothing there, or no picture.
+        InputError: nothing there, or neither picture nor video.
         UsageError: the results would mix with the input.
     """
     inner, outer = source.resolve(), output.resolve()
@@ -70,15 +77,15 @@ def survey(source: Path, output: Path) -> Found:
     if everything and not files:
         raise InputError(f"{source}: no picture in it but those that a run wrote into {output}")
     if not pictures:
+        if videos := [path for path in others if is_video(path)]:
+            return Found([], Counter(path.suffix.lower() for path in others if path not in videos), videos)
         raise InputError(_why_none(source, others))
     return Found(pictures, Counter(path.suffix.lower() for path in others))
 
 
 def _why_none(folder: Path, others: Sequence[Path]) -> str:
-    if videos := [path for path in others if is_video(path)]:
-        return f"{folder}: holds videos and no picture; give them one by one, such as --input {videos[0]}"
     got = f"no picture in it{f' but {counted(path.suffix.lower() for path in others)}' if others else ''}"
-    return f"{folder}: {got}; expected files ending in {', '.join(sorted(SUFFIXES))}"
+    return f"{folder}: {got}; expected files ending in {', '.join(sorted(SUFFIXES))}, or videos"
 
 
 def restore_folder(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..media.source import VideoFrame
-from ..moving import MovingChain, PreparedFrame
+from ..moving import PreparedFrame
 from ..options import RestoreOptions
 from ..pipeline import RestoredFrame, Restorer, enlarge
 from ..pixels import RgbImage
-from ..track import Pace
+from ..track import Known, Pace
 from .compare import side_by_side
-from .effort import keep_up
+from .effort import Effort, KeepUp
 from .failure import reason
 from .picture_work import Restore
 from .records import Record, face_record, rounded_milliseconds
@@ -47,24 +47,32 @@ class FrameWork:
     scale: int = 2
     options_now: Callable[[], RestoreOptions] | None = None
     """Asked once a frame for the options it is restored with; None: the restorer's own."""
+    keeps_tier: bool = True
+    """Of the models, even where a live source cannot be kept up with."""
+    tell: Callable[[Effort], None] = lambda _: None
+    """Told when less or more is done for a frame."""
 
     def prepared(
-        self, frames: Iterable[VideoFrame], *, live: bool = False, say: Callable[[str], None] | None = None
+        self,
+        frames: Iterable[VideoFrame],
+        *,
+        live: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+        known: Known | None = None,
     ) -> Iterator[VideoFrame | PreparedFrame[VideoFrame]]:
         """What `self(...)` takes, for each frame, in order.
 
         live: no frame waits for later ones, and where they come too fast less is done; `say` is told in a sentence.
+        known: what an earlier run knew of the first of `frames`.
         """
-        chain = self._chain(live)
+        if not isinstance(self.restore, Restorer):
+            return iter(frames)
+        chain = self.restore.moving(self.options_now, ahead=0 if live else Pace().search_every, known=known)
         if chain is None:
             return iter(frames)
-        paced = keep_up(frames, chain.tracker, say) if live else frames
-        return chain(paced, lambda frame: frame.pixels)
-
-    def _chain(self, live: bool) -> MovingChain | None:
-        if not isinstance(self.restore, Restorer):
-            return None
-        return self.restore.moving(self.options_now, ahead=0 if live else Pace().search_every)
+        lighter = self.restore.lighter if self.restore.has_lighter and not self.keeps_tier else None
+        paced = KeepUp(chain, lighter, say, self.tell)(frames) if live else frames
+        return chain(paced, lambda frame: frame.pixels, lambda frame: frame.seconds)
 
     def __call__(self, item: VideoFrame | PreparedFrame[VideoFrame]) -> FrameResult:
         frame = item.frame if isinstance(item, PreparedFrame) else item

@@ -2,20 +2,23 @@
 
 The first line is a header, `{"run": {...}}`. A line is written once the files it speaks of are in place and is on
 the disk before the next begins, so that after a kill at any moment every whole line is true; only the last may be torn.
+Frames are recorded as they go into a video; once that is in place a last line says so, `{"end": {...}}`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import Self
 
 from ..align import RESTORED
+from ..detect import Face
 from ..errors import InputError, OutputError, UsageError
 from ..files import write_text
 
@@ -28,12 +31,14 @@ Record = dict[str, Any]
 
 PIXELS = "pixels"
 """Key of the header under which lies what shapes the pixels, by option."""
+END = "end"
+"""Key of the line behind the frames of a video that has got its name."""
 
 
 class Records:
     """A record file open for adding lines; a context manager."""
 
-    def __init__(self, path: Path, run: Mapping[str, Any], kept: list[Record] | None = None, *, sync: bool = True):
+    def __init__(self, path: Path, run: Mapping[str, Any], kept: Sequence[Record] = (), *, sync: bool = True):
         """Start `path` anew with a header and the records `kept` from before, whole or not at all.
 
         run: JSON values. sync: wait for the disk after each line.
@@ -41,7 +46,7 @@ class Records:
         Raises:
             OutputError: the file cannot be written.
         """
-        write_text(path, "".join(_line(record) for record in [{"run": dict(run)}, *(kept or [])]))
+        write_text(path, "".join(_line(record) for record in [{"run": dict(run)}, *kept]))
         self.path = path
         self._sync = sync
         self._file = path.open("ab", buffering=0)
@@ -76,6 +81,33 @@ def read_records(path: Path) -> tuple[Record, list[Record]]:
     Raises:
         InputError: not a record file.
     """
+    header, lines = _read(path)
+    return header, [line for line in lines if END not in line]
+
+
+def read_end(path: Path) -> Record | None:
+    """What `add_end` wrote; None where a run is under way or was killed."""
+    _, lines = _read(path)
+    return lines[-1].get(END) if lines else None
+
+
+def add_end(path: Path, end: Record) -> None:
+    """Write behind the frames that their video is in place.
+
+    Raises:
+        OutputError: the disk is full or gone.
+    """
+    try:
+        with path.open("r+b") as file:
+            whole, newline, _ = file.read().rpartition(b"\n")  # a full disk may have torn the last
+            file.truncate(len(whole + newline))
+            file.seek(0, os.SEEK_END)
+            file.write(_line({END: end}).encode())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> tuple[Record, list[Record]]:
     if not path.exists():
         return {}, []
     try:
@@ -117,6 +149,12 @@ def face_record(face: RestoredFace, crop: str | None = None) -> Record:
         "model": face.model,
         "crop": crop,
     }
+
+
+def recorded_face(record: Record) -> Face:
+    """Of a `face_record`, as exact as that is."""
+    box, landmarks = (np.array(record[key], np.float32) for key in ("box_xyxy", "landmarks"))
+    return Face(box, landmarks, record["score"])
 
 
 def rounded_milliseconds(milliseconds: Mapping[str, float]) -> dict[str, float]:

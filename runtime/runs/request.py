@@ -122,8 +122,8 @@ RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
         lambda r: r.record is not None and (not is_video(r.record) or r.record == r.output),
     ),
     (
-        "--resume: goes on with a folder of pictures; a video or camera starts anew, so leave it out",
-        lambda r: r.resume and r.kind != "pictures",
+        "--resume: goes on with pictures and videos; a camera or stream starts anew, so leave it out",
+        lambda r: r.resume and r.kind == "live",
     ),
     (
         "--output: got the name of a video, expected a folder for the pictures",

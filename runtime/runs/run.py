@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from contextlib import closing
-from datetime import datetime
-from functools import partial
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,17 @@ from ..pipeline import Restorer
 from ..preview.controls import Controls
 from ..preview.sink import on_page, require_preview
 from .crops import into_crops
-from .folder import restore_folder, survey
+from .folder import Found, restore_folder, survey
 from .frame_work import FrameWork
 from .picture_work import PictureWork
 from .records import PIXELS, Record
 from .request import Request
+from .resume import Earlier, earlier_run
 from .stats import StreamStats
 from .stream import Sink
 from .summary import Summary
-from .video import VideoFiles, restore_video, video_files
+from .video import VideoFiles, restore_video, summary_of, video_files
+from .video_folder import restore_videos
 
 
 def run(request: Request) -> int:
@@ -60,6 +62,8 @@ def run(request: Request) -> int:
 def _pictures(request: Request, console: Console) -> Summary:
     source, output = _source(request).path, request.output_path
     found = survey(source, output)
+    if not found.pictures:
+        return _videos(found, request, console)
     with open_restorer(request, console) as restorer:
         require_writable(output / "restored")
         root = source.parent if source.is_file() else source
@@ -75,10 +79,39 @@ def _pictures(request: Request, console: Console) -> Summary:
 
 def _video(request: Request, console: Console) -> Summary:
     path = _source(request).path
+    with ExitStack() as stack:
+        return _film(path, path.stem, request, console, _opened_once(stack, request, console))
+
+
+def _videos(found: Found, request: Request, console: Console) -> Summary:
+    """A folder that holds videos alone."""
+    with ExitStack() as stack:
+        models = _opened_once(stack, request, console)
+        return restore_videos(
+            found,
+            _source(request).path,
+            request.output_path,
+            lambda path, name: _film(path, name, request, console, models),
+            _teller(request, console),
+        )
+
+
+def _film(path: Path, name: str, request: Request, console: Console, models: Callable[[], Restorer]) -> Summary:
+    """One video file; `models` are opened only if there is something to restore."""
     with closing(VideoReader(path)) as reader:
-        files = video_files(path.stem, reader.suffix, request.output_path, request.compare)
+        files = video_files(name, reader.suffix, request.output_path, request.compare)
         files.require_apart(path)
-        return _into_video(reader, files, request, console, in_window=request.window)
+        earlier = earlier_run(files.records, files.videos, header(request, film=path)) if request.resume else Earlier()
+        if earlier.end is not None:
+            return summary_of(files, earlier.frames, earlier)
+        if request.resume and files.records.exists():
+            where = f"goes on at frame {earlier.frames}" if earlier.frames else "starts anew: too little was there"
+            _teller(request, console)(f"{name}: {where}")
+        return _into_video(reader, files, request, console, models(), earlier, film=path, in_window=request.window)
+
+
+def _opened_once(stack: ExitStack, request: Request, console: Console) -> Callable[[], Restorer]:
+    return cache(lambda: stack.enter_context(open_restorer(request, console)))
 
 
 def _live(request: Request, console: Console) -> Summary:
@@ -96,7 +129,8 @@ def _live(request: Request, console: Console) -> Summary:
             console.print(f"no window: {why}; {_called(uri)} goes into a video", markup=False, soft_wrap=True)
         name = f"{_called(uri).replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"  # replaces no earlier recording
         files = video_files(name, ".mp4", request.output_path, request.compare)
-        summary = _into_video(source, files, request, console, in_window=in_window)
+        with open_restorer(request, console) as restorer:
+            summary = _into_video(source, files, request, console, restorer, in_window=in_window)
     summary.stopped = False  # Ctrl-C is how a camera ends
     return summary
 
@@ -106,35 +140,52 @@ def _before_eyes(source: Source, request: Request, console: Console, *, in_windo
 
     with open_restorer(request, console) as restorer:
         stats, controls = StreamStats(source), Controls(request.options, fixed_scale=in_window)
-        work = FrameWork(restorer, request.scale, partial(controls.options, request.options))
+        work = _work(restorer, request, stats, controls)
         windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
         pages = _pages(request, console, restorer, stats, controls)
         sinks = [*_crops(request, request.output_path / "faces"), *windows, *pages]
         return live.show_live(source, work, drawn(request, console), stats, sinks, workers=request.worker_count)
 
 
-def _into_video(source: Source, files: VideoFiles, request: Request, console: Console, *, in_window: bool) -> Summary:
+def _into_video(
+    source: Source,
+    files: VideoFiles,
+    request: Request,
+    console: Console,
+    restorer: Restorer,
+    earlier: Earlier | None = None,
+    *,
+    film: Path | None = None,
+    in_window: bool,
+) -> Summary:
+    """film: the file that `source` reads, if any."""
     from . import live
 
-    with open_restorer(request, console) as restorer:
-        require_writable(files.video.parent)
-        stats, controls = StreamStats(source), Controls(request.options, fixed_scale=True)
-        work = FrameWork(restorer, request.scale, partial(controls.options, request.options))
-        windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
-        return restore_video(
-            source,
-            work,
-            files,
-            drawn(request, console),
-            run=header(request, restorer.description),
-            workers=request.worker_count,
-            more=[*_crops(request, files.faces), *windows, *_pages(request, console, restorer, stats, controls)],
-            stats=stats,
-        )
+    require_writable(files.video.parent)
+    stats, controls = StreamStats(source), Controls(request.options, fixed_scale=True)
+    work = _work(restorer, request, stats, controls)
+    windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
+    crops = _crops(request, files.faces, earlier.frames if earlier else 0)
+    return restore_video(
+        source,
+        work,
+        files,
+        drawn(request, console),
+        run=header(request, restorer.description, film),
+        workers=request.worker_count,
+        more=[*crops, *windows, *_pages(request, console, restorer, stats, controls)],
+        stats=stats,
+        earlier=earlier,
+    )
 
 
-def _crops(request: Request, folder: Path) -> list[Sink]:
-    return [into_crops(folder)] if request.crops else []
+def _work(restorer: Restorer, request: Request, stats: StreamStats, controls: Controls) -> FrameWork:
+    options_now = partial(controls.options, request.options)
+    return FrameWork(restorer, request.scale, options_now, keeps_tier=request.tier is not None, tell=stats.tell)
+
+
+def _crops(request: Request, folder: Path, first: int = 0) -> list[Sink]:
+    return [into_crops(folder, first)] if request.crops else []
 
 
 def _pages(
@@ -188,8 +239,11 @@ def drawn(request: Request, console: Console) -> Console:
     return Console(quiet=True) if request.quiet else console
 
 
-def header(request: Request, description: str) -> Record:
-    """Of a record file: the program, the models, and every option that shapes the pixels."""
+def header(request: Request, description: str = "", film: Path | None = None) -> Record:
+    """Of a record file: the program, the models, and every option that shapes the pixels.
+
+    film: the video file; which one it is, and what is made of it, may not change when a run goes on.
+    """
     folder, uri = request.bundle or default_folder(), _source(request)
     name, sha256 = read_manifest(folder).name, hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
     pixels: dict[str, Any] = {
@@ -203,6 +257,8 @@ def header(request: Request, description: str) -> Record:
         "--only-center": request.only_center,
         "--strength": request.strength,
     }
+    if film is not None:
+        pixels |= {"--input": _identity(film), "--compare": request.compare, "--crops": request.crops}
     return {
         "version": version("fsr-edge"),
         "input": _called(uri) if uri.kind in ("camera", "csi") else uri.shown,
@@ -211,6 +267,13 @@ def header(request: Request, description: str) -> Record:
         "engine": description,
         PIXELS: pixels,
     }
+
+
+def _identity(film: Path) -> str:
+    """As pictures are told apart: by size and time of the last change."""
+    found = film.stat()
+    changed = datetime.fromtimestamp(found.st_mtime, timezone.utc).isoformat(sep=" ", timespec="milliseconds")
+    return f"{film.name} ({found.st_size} bytes, changed {changed})"
 
 
 def _doctor(request: Request) -> int:

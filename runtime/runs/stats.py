@@ -12,6 +12,7 @@ from threading import Lock
 import numpy as np
 
 from ..media.source import Source
+from .effort import FULL, Effort
 from .frame_work import FrameResult
 from .stream import Show
 
@@ -39,6 +40,8 @@ class StatsSnapshot:
     reconnects: int
     seconds_since_frame: float | None
     """None before the first."""
+    effort: Effort = FULL
+    """Of a live source that cannot be kept up with, less is made."""
 
     def sentence(self) -> str:
         """For a line on the screen."""
@@ -48,6 +51,8 @@ class StatsSnapshot:
         parts.append(f"{self.dropped} dropped")
         if self.reconnects:
             parts.append(f"found again {self.reconnects} times")
+        if self.effort.what:
+            parts.append(self.effort.what)
         return ", ".join(parts)
 
 
@@ -62,6 +67,11 @@ class StreamStats:
         self._frames = self._faces = 0
         self._last: float | None = None
         self._started = clock()
+        self._effort = FULL
+
+    def tell(self, effort: Effort) -> None:
+        """From any thread."""
+        self._effort = effort
 
     def add(self, result: FrameResult) -> None:
         now = self._clock()
@@ -90,6 +100,7 @@ class StreamStats:
             faces=faces,
             reconnects=self._source.reconnects,
             seconds_since_frame=None if last is None else now - last,
+            effort=self._effort,
         )
 
     @contextmanager

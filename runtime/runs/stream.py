@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from itertools import takewhile
+from itertools import islice, takewhile
 from threading import Event
 from time import perf_counter
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from .frame_work import FrameResult, FrameWork
 from .ordered import LOOK_AHEAD, ordered_map
 from .progress import progress
 from .records import Records
+from .resume import Earlier
 from .summary import Summary
 
 if TYPE_CHECKING:
@@ -42,29 +43,36 @@ def restore_stream(
     *,
     run: Mapping[str, Any] = MappingProxyType({}),
     workers: int = 1,
+    earlier: Earlier | None = None,
 ) -> Summary:
     """Restore the frames of `source` until it or a sink ends, and count them in `summary`.
 
-    run: header of the record file, which `summary` names, if any.
+    run: header of the record file, which `summary` names, if any. earlier: the run that this one goes on from.
     A source that is damaged half-way, and Ctrl-C, end the run as its end would; the summary says so.
 
     Raises:
         OutputError: a file cannot be written.
     """
-    started = perf_counter()
-    with stop_on_interrupt() as stop, progress(console, "restoring", summary.total, "frame") as advance:
+    started, earlier = perf_counter(), earlier or Earlier()
+    source.skip, left = earlier.skip(source.rate), summary.total and max(0, summary.total - earlier.frames)
+    with stop_on_interrupt() as stop, progress(console, "restoring", left, "frame") as advance:
         try:
             with source, ExitStack() as stack:
                 shows = [stack.enter_context(sink) for sink in sinks]
-                records = Records(summary.records, run, sync=False) if summary.records else None
+                records = Records(summary.records, run, earlier.records, sync=False) if summary.records else None
                 add = stack.enter_context(records).add if records else None
-                results = stack.enter_context(closing(_results(source, work, shows, workers, stop, say(console))))
-                for number, result in enumerate(results):
+                frames = _results(source, work, workers, stop, say(console), earlier)
+                for number, result in enumerate(stack.enter_context(closing(frames)), earlier.frames):
+                    wanted = [show(result) is not False for show in shows]
                     record = result.record(number)
                     summary.add(f"frame {number}", record)
                     if add:
                         add(record)
                     advance()
+                    if not all(wanted):
+                        break
+                else:
+                    summary.whole = True
         except KeyboardInterrupt:  # the sinks have finished what they have
             summary.stopped = True
         except InputError as error:
@@ -76,25 +84,17 @@ def restore_stream(
 
 
 def _results(
-    source: Source,
-    work: FrameWork,
-    shows: Sequence[Show],
-    workers: int,
-    stop: Event,
-    say: Callable[[str], None],
+    source: Source, work: FrameWork, workers: int, stop: Event, say: Callable[[str], None], earlier: Earlier
 ) -> Generator[FrameResult, None, None]:
-    """Results in order, once each was shown; after `stop`, what was under way and then KeyboardInterrupt."""
+    """Results in order; after `stop`, what was under way and then KeyboardInterrupt."""
     frames = takewhile(lambda _: not stop.is_set(), source)
     waiting = 1 if source.live else workers  # a frame that waits is late
+    prepared = work.prepared(frames, live=source.live, say=say, known=earlier.known(source.skip))
     with (
-        closing(read_ahead(work.prepared(frames, live=source.live, say=say), waiting)) as prepared,
-        closing(ordered_map(work, prepared, workers, waiting if source.live else LOOK_AHEAD)) as results,
+        closing(read_ahead(islice(prepared, earlier.frames - source.skip, None), waiting)) as wanted,
+        closing(ordered_map(work, wanted, workers, waiting if source.live else LOOK_AHEAD)) as results,
     ):
-        for result in results:
-            wanted = [show(result) is not False for show in shows]
-            yield result
-            if not all(wanted):
-                return
+        yield from results
     if stop.is_set():
         raise KeyboardInterrupt
 

@@ -24,7 +24,7 @@ class Summary:
     """Counts of a run over pictures or frames."""
 
     unit: str
-    """`picture` or `frame`."""
+    """`picture`, `frame` or `video`."""
     output: Path | None
     """What is printed at the end: the folder or video written; None for a window."""
     records: Path | None
@@ -44,6 +44,8 @@ class Summary:
     seconds: float = 0.0
     stopped: bool = False
     """By Ctrl-C or SIGTERM, before the end."""
+    whole: bool = False
+    """Every frame of a source, to its end."""
     cut: str | None = None
     """Why the source ended early."""
     dropped: int = 0
@@ -153,7 +155,8 @@ class Summary:
         if self.cut:
             parts.append(f"ended early: {self.cut}")
         if self.stopped:
-            parts.append("stopped by a signal" + ("; --resume goes on from here" if self.unit == "picture" else ""))
+            can_go_on = self.records or self.unit == "video"
+            parts.append("stopped by a signal" + ("; --resume goes on from here" if can_go_on else ""))
         return "; ".join(parts)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import OutputError, UsageError
 from ..files import fitted, remove_temporaries, temporaries_of
 from ..media.video import Source, VideoReader, VideoWriter, is_video
 from .compare import bar_height
 from .frame_work import FrameWork
 from .picture_work import require_memory
+from .records import add_end
+from .resume import Earlier
 from .stats import StreamStats
 from .stream import Show, Sink, restore_stream
 from .summary import Summary
@@ -38,9 +40,13 @@ class VideoFiles:
     faces: Path
     """Folder of the crops of each track."""
 
+    @property
+    def videos(self) -> list[Path]:
+        return [path for path in (self.video, self.compare) if path]
+
     def require_apart(self, source: Path) -> None:
         """Refuse, by `UsageError`, to write over the video that is read."""
-        if source.resolve() in {path.resolve() for path in (self.video, self.compare) if path}:
+        if source.resolve() in {path.resolve() for path in self.videos}:
             raise UsageError(f"--output: {source} is the input itself; choose another")
 
 
@@ -66,40 +72,74 @@ def restore_video(
     workers: int = 1,
     more: Sequence[Sink] = (),
     stats: StreamStats | None = None,
+    earlier: Earlier | None = None,
 ) -> Summary:
     """Restore every frame of `source`; see `restore_stream`. On Ctrl-C the frames so far are a video that plays.
 
-    more: where the frames go besides. stats: counts them.
+    more: where the frames go besides. stats: counts them. earlier: the run that this one goes on from.
 
     Raises:
         InputError: the frames would be too large once enlarged.
         OutputError: a file cannot be written; of the videos, what was written by then is left and plays.
+        UsageError: what the earlier run left comes from another encoder.
     """
     require_memory(files.video, source.size_wh, work.scale)
-    finals = [final for final in (files.video, files.compare, files.records) if final]
-    remove_temporaries(path for final in finals for path in temporaries_of(final))
-    sinks = [_plain(source, work, files.video), *([_beside(source, work, files.compare)] if files.compare else [])]
-    summary = Summary("frame", files.output, files.records, source.frames)
-    stats = stats or StreamStats(source)
-    restore_stream(source, work, [*sinks, *more, stats.sink()], summary, console, run=run, workers=workers)
+    earlier = earlier or Earlier()
+    unfinished = {salvage.path for salvage in earlier.kept.values()}
+    for final in [*files.videos, files.records]:
+        remove_temporaries(set(temporaries_of(final)) - unfinished)
+    sinks = [_plain(source, work, files.video, earlier)]
+    if files.compare:
+        sinks.append(_beside(source, work, files.compare, earlier))
+    summary = summary_of(files, source.frames, earlier)
+    stats, before = stats or StreamStats(source), [_stamp(final) for final in files.videos]
+    try:
+        restore_stream(
+            source, work, [*sinks, *more, stats.sink()], summary, console, run=run, workers=workers, earlier=earlier
+        )
+    except OutputError:
+        if all(_stamp(final) not in (None, was) for final, was in zip(files.videos, before, strict=True)):
+            with suppress(OutputError):  # of a disk that is full: then nothing can be gone on from
+                _end(summary, files, failed=True)
+        raise
+    _end(summary, files)
     summary.count_stream(source.dropped, source.reconnects, stats.snapshot())
     return summary
 
 
+def summary_of(files: VideoFiles, frames: int | None, earlier: Earlier) -> Summary:
+    """Of a run that begins, or of one that has nothing left to do."""
+    summary = Summary("frame", files.output, files.records, frames, skipped=earlier.frames)
+    summary.failed = {f"frame {number}": e["error"] for number, e in enumerate(earlier.records) if "error" in e}
+    if earlier.end is not None:
+        summary.cut = earlier.end["cut"]
+    return summary
+
+
+def _end(summary: Summary, files: VideoFiles, *, failed: bool = False) -> None:
+    """failed: the videos bear their names, and may lack frames before the last ones that they hold."""
+    add_end(files.records, {"whole": summary.whole, "failed": failed, "cut": summary.cut})
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Another one for another file of that name."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
 @contextmanager
-def _plain(source: Source, work: FrameWork, final: Path) -> Iterator[Show]:
+def _plain(source: Source, work: FrameWork, final: Path, earlier: Earlier) -> Iterator[Show]:
     width, height = source.size_wh
-    with _writer(source, final, (work.scale * width, work.scale * height)) as writer:
+    with _writer(source, final, (work.scale * width, work.scale * height), earlier) as writer:
         yield lambda result: writer.write(result.restored.image, result.frame)
 
 
 @contextmanager
-def _beside(source: Source, work: FrameWork, final: Path) -> Iterator[Show]:
+def _beside(source: Source, work: FrameWork, final: Path, earlier: Earlier) -> Iterator[Show]:
     width, height = (work.scale * side for side in source.size_wh)
-    with _writer(source, final, (2 * width, height + bar_height(height))) as writer:
+    with _writer(source, final, (2 * width, height + bar_height(height)), earlier) as writer:
         yield lambda result: writer.write(work.compared(result), result.frame)
 
 
-def _writer(source: Source, final: Path, size_wh: tuple[int, int]) -> VideoWriter:
+def _writer(source: Source, final: Path, size_wh: tuple[int, int], earlier: Earlier) -> VideoWriter:
     file = source if isinstance(source, VideoReader) else None  # a camera has no sound to keep
-    return VideoWriter(final, size_wh, file, source.rate)
+    return VideoWriter(final, size_wh, file, source.rate, kept=earlier.kept.get(final), first=earlier.frames)

@@ -21,6 +21,7 @@ export function showState(state) {
   number("face-number", state.faces);
   number("dropped", state.dropped);
   at("frames").textContent = `of ${(state.frames + state.dropped).toLocaleString("en")} frames`;
+  at("effort").textContent = state.effort && `To keep up, ${state.effort}.`;
   at("link").textContent = [
     `${state.viewers} watching`,
     ...(state.reconnects ? [`source found again ${state.reconnects === 1 ? "once" : `${state.reconnects} times`}`] : []),

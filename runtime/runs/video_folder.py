@@ -1,0 +1,58 @@
+"""A folder of videos, one after the other; one that cannot be read is named, and the others are done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+from ..errors import InputError
+from .folder import Found
+from .summary import Summary
+
+
+def restore_videos(
+    found: Found,
+    root: Path,
+    output: Path,
+    restore: Callable[[Path, str], Summary],
+    say: Callable[[str], None],
+) -> Summary:
+    """Call `restore` with each video and its name, and sum up; `say` is told what became of each.
+
+    root: folder that they are named from. output: as given, to be told to the user.
+
+    Raises:
+        OutputError: nothing more can be written.
+    """
+    total, started = Summary("video", output, None, len(found.videos), left_out=found.left_out), perf_counter()
+    for path, name in zip(found.videos, _names(found.videos, root), strict=True):
+        try:
+            summary = restore(path, name)
+        except InputError as error:
+            total.failed[name] = str(error)
+            continue
+        say(f"{name}: {summary.sentence()}")
+        total.faces.update(summary.faces)
+        if summary.stopped:
+            total.stopped = True
+            break
+        if summary.cut or summary.failed:
+            total.failed[name] = summary.cut or f"{len(summary.failed)} of its frames failed: see {summary.records}"
+        elif summary.done:
+            total.done += 1
+        else:
+            total.skipped += 1
+    total.seconds = perf_counter() - started
+    return total
+
+
+def _names(videos: Sequence[Path], root: Path) -> list[str]:
+    """Below `root`, without the suffix where that is still the name of one alone."""
+    plain = [path.relative_to(root).with_suffix("").as_posix() for path in videos]
+    counts = Counter(plain)
+    return [
+        name if counts[name] == 1 else path.relative_to(root).as_posix()
+        for name, path in zip(plain, videos, strict=True)
+    ]
