@@ -49,9 +49,9 @@ class Patience:
 class Capture(Source):
     """Frames of `uri`, found again for as long as it takes when they stop.
 
-    waiting: frames that may wait to be taken: with 2, 8 of 1,236 were lost to moments of more work on two cores that had
-    time for all, with 3 none. record: the raw input goes there; after each loss into the next of
-    `name-2.mkv`, `name-3.mkv`. say: told, in a sentence without secrets, what is lost and found.
+    waiting: frames that may wait to be taken: with 2, 8 of 1,236 were lost to moments of more work on two cores that
+        had time for all, with 3 none. record: the raw input goes there; after each loss into the next of
+        `name-2.mkv`, `name-3.mkv`. say: told, in a sentence without secrets, what is lost and found.
 
     Raises:
         FsrError: it cannot be opened the first time.
