@@ -162,3 +162,16 @@ def test_the_faces_of_each_track_are_a_folder(tmp_path: Path) -> None:
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     assert files == [f"faces/000000/{number:08}.png" for number in range(3)], "of the face that was restored"
     np.testing.assert_array_equal(read_image(tmp_path / files[0]), CROP)
+
+
+@pytest.mark.parametrize(("first", "left"), [(None, [0, 1, 2]), (0, []), (2, [0, 1])])
+def test_a_run_that_goes_on_clears_the_crops_that_are_made_again(
+    tmp_path: Path, first: int | None, left: list[int]
+) -> None:
+    with into_crops(tmp_path) as show:
+        for number in range(3):
+            show(result(number))
+    (tmp_path / "000000/.00000002.77.partial.png").touch()
+    with into_crops(tmp_path, first):
+        files = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+        assert files == [f"{number:08}.png" for number in left]

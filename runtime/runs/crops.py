@@ -14,16 +14,15 @@ from .stream import Show
 
 
 @contextmanager
-def into_crops(folder: Path, first: int = 0) -> Iterator[Show]:
+def into_crops(folder: Path, first: int | None = None) -> Iterator[Show]:
     """A sink: `folder/000007/00000123.png` is track 7 in frame 123; where nothing tracks, faces count in each frame.
 
-    first: number of the first frame to come; where that is not 0, an earlier run's crops from it on are removed.
+    first: number of the first frame of a run that goes on; an earlier run's crops from it on are removed.
     """
-    numbers = count(first)
+    numbers = count(first or 0)
     remove_temporaries(folder.glob("*/.*"))
-    for path in folder.glob("*/*.png") if first else ():
-        if path.stem.isdecimal() and int(path.stem) >= first:
-            path.unlink()
+    if first is not None:
+        _remove_from(folder, first)
 
     def show(result: FrameResult) -> None:
         frame = next(numbers)
@@ -33,3 +32,9 @@ def into_crops(folder: Path, first: int = 0) -> Iterator[Show]:
                 write_image(folder / f"{track:06}" / f"{frame:08}.png", face.restored)
 
     yield show
+
+
+def _remove_from(folder: Path, first: int) -> None:
+    for path in list(folder.glob("*/*.png")):
+        if path.stem.isdecimal() and int(path.stem) >= first:
+            path.unlink()

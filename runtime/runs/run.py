@@ -165,7 +165,7 @@ def _into_video(
     stats, controls = StreamStats(source), Controls(request.options, fixed_scale=True)
     work = _work(restorer, request, stats, controls)
     windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
-    crops = _crops(request, files.faces, earlier.frames if earlier else 0)
+    crops = _crops(request, files.faces, earlier.frames if earlier and request.resume else None)
     return restore_video(
         source,
         work,
@@ -184,7 +184,7 @@ def _work(restorer: Restorer, request: Request, stats: StreamStats, controls: Co
     return FrameWork(restorer, request.scale, options_now, keeps_tier=request.tier is not None, tell=stats.tell)
 
 
-def _crops(request: Request, folder: Path, first: int = 0) -> list[Sink]:
+def _crops(request: Request, folder: Path, first: int | None = None) -> list[Sink]:
     return [into_crops(folder, first)] if request.crops else []
 
 
