@@ -20,7 +20,7 @@ MAX_MISSED, MAX_ADDED = 0.02, 0.02
 """Shares of float32's faces: those whose score lies at the threshold come and go with any rounding."""
 MAX_MEAN_DRIFT, MAX_P95_DRIFT = 0.04, 0.12
 """Of the points, in eye distances. Those of faces 14 to 76 px wide are .075 to .085 off to begin with, to which .04
-adds .01 in squares. They come from closer looks, in float32, which move with the box that a frame was first seen to have."""
+adds .01 in squares. They come from closer looks, in float32, which move with the box that was seen first."""
 MIN_MEAN_IOU = 0.95
 
 
