@@ -12,15 +12,18 @@ from ..runtime.errors import InputError
 from ..runtime.geometry import iou, resize
 from ..runtime.options import RestoreOptions
 from ..runtime.pixels import RgbImage
-from ..runtime.search import FaceSearch
+from ..runtime.search import DETECTABLE, FaceSearch
 
 SAME_FACE = 0.5
 """Least overlap of one face's boxes."""
 MAX_MISSED, MAX_ADDED = 0.02, 0.02
 """Shares of float32's faces: those whose score lies at the threshold come and go with any rounding."""
-MAX_MEAN_DRIFT, MAX_P95_DRIFT = 0.04, 0.12
-"""Of the points, in eye distances. Those of faces 14 to 76 px wide are .075 to .085 off to begin with, to which .04
-adds .01 in squares. They come from closer looks, in float32, which move with the box that was seen first."""
+MAX_MEAN_DRIFT, MAX_P95_DRIFT = 0.03, 0.1
+"""Of the points, in eye distances. Those of a 32 px face are .07 off to begin with, to which .03 adds .006 in squares;
+the points of smaller faces come from closer looks, in float32."""
+SURE = 24.0
+"""Width in pixels at which float32 is sure of a face: at that size the smallest ones are compared, for what is merely
+suspected comes and goes with any rounding."""
 MIN_MEAN_IOU = 0.95
 
 
@@ -48,7 +51,7 @@ def measure_detector(reference: Detector, other: Detector, frames: Sequence[RgbI
     Raises:
         InputError: float32 finds no face.
     """
-    min_face = RestoreOptions().min_face
+    min_face = RestoreOptions().min_face * DETECTABLE / SURE
     searches = [FaceSearch(detector, min_face, closer=reference) for detector in (reference, other)]
     found, missed, added, ious, drifts = 0, 0, 0, [], []
     for frame in frames:
