@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,11 @@ def test_the_detector_casts_first_and_keeps_its_float32_heads() -> None:
 def test_the_detector_finds_the_same_faces(tiny_bundle: Path, tmp_path: Path) -> None:
     result = half(tiny_bundle, "--model", "detector", "-o", tmp_path / "new")
     assert result.exit_code == 0, result.output
-    assert " 0 missed and 0 added" in result.output
+    counts = re.search(r"of (\d+) faces (\d+) missed and (\d+) added", result.output)
+    assert counts, result.output
+    faces, missed, added = map(int, counts.groups())
+    assert faces > 100
+    assert missed + added <= faces // 100  # whose score lies at the threshold: they come and go with any rounding
     assert set(open_bundle(tmp_path / "new").manifest.detector.files) == {"fp32", "fp16"}
 
 
