@@ -21,9 +21,10 @@ from ..runtime.bundle import Bundle, FileEntry, ModelEntry, default_folder, open
 from ..runtime.engines import AUTO, OPENERS, choose_detector, choose_engine, open_network
 from ..runtime.engines.choice import PROBE
 from ..runtime.errors import EngineUnavailableError, UsageError
+from ..runtime.look import LOOK_SIDE
 from ..runtime.machine import this_machine
 from ..runtime.pixels import RgbBatch
-from ..runtime.search import LOOK_BATCH, LOOK_SIDE, TILE_LONG, TILE_SHORT
+from ..runtime.search import LOOK_BATCH, TILE_LONG, TILE_SHORT
 from .bench_memory import memory_of
 from .bench_result import BenchResult, Row
 from .bench_torch import BATCHES, torch_runners

@@ -11,7 +11,7 @@ the points lie 0.56 px too far right and 0.36 px too low on average.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ from .pixels import RgbBatch, RgbImage, check_rgb
 
 STRIDES = (8, 16, 32)
 """Pixels of a cell on the network's three levels; a frame is padded to a multiple of the last."""
+
+APART = 1e6
+"""Pixels by which the frames of a batch are laid apart, so that no face of one is suppressed by one of another."""
+HALF = np.float32(0.5)
 
 HEADS = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
@@ -73,7 +77,7 @@ class Detector:
         """Detect with `network`; threads may share the detector.
 
         score_threshold: faces below it are dropped. max_iou: of two faces whose boxes overlap more, the worse
-        is dropped. top_k: candidates considered at most, the best ones.
+        is dropped. top_k: candidates considered at most, the best ones of the frames of a call.
 
         Raises:
             BundleError: the network is not a detector of this program.
@@ -122,16 +126,20 @@ class Detector:
         """
         least = self.score_threshold if score_threshold is None else score_threshold
         candidates = _decode(self._network(frames), frames.shape[2], least)
-        return [[_placed(face) for face in self._best(candidates.of(frame))] for frame in range(len(frames))]
+        found: list[list[Face]] = [[] for _ in frames]
+        for index in self._best(candidates):
+            found[candidates.frames[index]].append(candidates.face(index))
+        return found
 
-    def _best(self, candidates: _Candidates) -> list[Face]:
-        """Non-maximum suppression over the `top_k` best."""
+    def _best(self, candidates: _Candidates) -> Iterator[int]:
+        """Non-maximum suppression over the `top_k` best, best score first."""
         best = np.argsort(-candidates.scores, kind="stable")[: self.top_k]
         # OpenCV suppresses boxes whose corner and size are cut to whole pixels; without that, other faces
         # would survive here than there.
         corner, size = np.trunc(candidates.corner[best]), np.trunc(candidates.size[best])
+        corner[:, 0] += candidates.frames[best] * APART
         kept = geometry.suppress_overlaps(np.hstack([corner, corner + size]), candidates.scores[best], self.max_iou)
-        return [candidates.face(index) for index in best[kept]]
+        yield from best[kept].tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,14 +152,11 @@ class _Candidates:
     size: NDArray[np.float32]  # (K, 2) width, height
     landmarks: NDArray[np.float32]  # (K, 5, 2)
 
-    def of(self, frame: int) -> _Candidates:
-        """Those of one frame."""
-        own = self.frames == frame
-        return _Candidates(self.frames[own], self.scores[own], self.corner[own], self.size[own], self.landmarks[own])
-
     def face(self, index: int) -> Face:
-        corner, size = self.corner[index], self.size[index]
-        return Face(np.concatenate([corner, corner + size]), self.landmarks[index], float(self.scores[index]))
+        """Counted from the first pixel's centre in place of the picture's edge."""
+        corner = self.corner[index] - HALF
+        box = np.concatenate([corner, corner + self.size[index]])
+        return Face(box, self.landmarks[index] - HALF, float(self.scores[index]))
 
 
 def _decode(heads: dict[str, NDArray[np.float32]], width: int, score_threshold: float) -> _Candidates:
@@ -182,12 +187,6 @@ def _pad(frame: RgbImage) -> RgbImage:
     if not bottom and not right:
         return np.ascontiguousarray(frame)
     return np.asarray(cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0), np.uint8)
-
-
-def _placed(face: Face) -> Face:
-    """Count from the first pixel's centre in place of the picture's edge."""
-    half = np.float32(0.5)
-    return Face(face.box_xyxy - half, face.landmarks - half, face.score)
 
 
 def _check_detector(network: Network) -> None:

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detect import Detector, Face
-from .geometry import invert, similarity_transforms
+from .geometry import similarity_transforms
+from .look import look_at
 from .one_euro import gain
 from .pixels import RgbImage
-from .search import LOOK_BATCH, LOOK_FACE, LOOK_SIDE, moved, same_face, sample
+from .search import LOOK_BATCH, moved, same_face
 
 VIEW_SIDE, VIEW_FACE = 64, 40
 """Side of the grey view of a face, and width of the face in it."""
@@ -174,25 +175,18 @@ def _looks(
     found: list[Face | None] = []
     for first in range(0, len(due), LOOK_BATCH):
         part = due[first : first + LOOK_BATCH]
-        looks = [upright_look(boxes[n], landmarks[n]) for n in part]
-        batch = np.stack([sample(frame, look, (LOOK_SIDE, LOOK_SIDE)) for look in looks])
-        for number, look, faces in zip(part, looks, closer.in_batch(batch), strict=True):
+        looks = (look_at(frame, boxes[n], quarters=quarters_of(landmarks[n])) for n in part)
+        views, frame_from_view = zip(*looks, strict=True)
+        for number, back, faces in zip(part, frame_from_view, closer.in_batch(np.stack(views)), strict=True):
             expected = Face(boxes[number].astype(np.float32), landmarks[number].astype(np.float32), 0.0)
-            back = invert(look)
             found.append(same_face(expected, [moved(face, back) for face in faces]))
     return found
 
 
-def upright_look(box_xyxy: NDArray[np.float64], landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """look_from_frame: the face in the middle, turned by the number of quarters that brings its eyes nearest level."""
+def quarters_of(landmarks: NDArray[np.float64]) -> int:
+    """Turns of 90 degrees anticlockwise that bring the eyes nearest level."""
     eyes = landmarks[1] - landmarks[0]
-    quarters = round(float(np.arctan2(eyes[1], eyes[0])) / (np.pi / 2)) % 4
-    cosine, sine = [(1, 0), (0, -1), (-1, 0), (0, 1)][quarters]
-    x0, y0, x1, y1 = box_xyxy.tolist()
-    scale = LOOK_FACE / max(((x1 - x0) * (y1 - y0)) ** 0.5, 1.0)
-    linear = scale * np.array([[cosine, -sine], [sine, cosine]], float)
-    middle = (LOOK_SIDE - 1) / 2 - linear @ [(x0 + x1) / 2, (y0 + y1) / 2]
-    return np.hstack([linear, middle[:, None]])
+    return round(float(np.arctan2(eyes[1], eyes[0])) / (np.pi / 2)) % 4
 
 
 def _moved_boxes(before: Sights, motions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -93,8 +93,9 @@ def compose(outer: Transform, inner: Transform) -> Transform:
 
 def invert(target_from_source: Transform) -> Transform:
     """target_from_source -> source_from_target."""
-    linear: NDArray[np.float64] = np.linalg.inv(target_from_source[:, :2]).astype(np.float64)
-    return np.hstack([linear, -linear @ target_from_source[:, 2:]])
+    (a, b, x), (c, d, y) = target_from_source.tolist()
+    det = a * d - b * c  # by hand: a tenth of what the general inverse takes
+    return np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]]) / det
 
 
 def transform_points(target_from_source: Transform, points: ArrayLike) -> NDArray[np.float64]:
@@ -104,7 +105,8 @@ def transform_points(target_from_source: Transform, points: ArrayLike) -> NDArra
 
 def scale_of(target_from_source: Transform) -> float:
     """Target pixels per source pixel: the square root of the area ratio."""
-    return math.sqrt(abs(float(np.linalg.det(target_from_source[:, :2]))))
+    (a, b, _), (c, d, _) = target_from_source.tolist()
+    return math.sqrt(abs(a * d - b * c))
 
 
 def similarity_transforms(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
@@ -192,21 +194,34 @@ MAX_FINENESS = 64
 
 def iou(box_xyxy: ArrayLike, boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of one (4,) box with (N, 4) boxes, all x0, y0, x1, y1."""
-    box, boxes = np.asarray(box_xyxy, np.float64), np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    corner_min, corner_max = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    intersection = np.clip(corner_max - corner_min, 0, None).prod(1)
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1)
-    union = np.clip(box[2:] - box[:2], 0, None).prod() + areas - intersection
+    boxes = np.vstack([np.asarray(box_xyxy, np.float64), np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)]).T
+    intersection, union = _overlap(boxes, _areas(boxes))
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def suppress_overlaps(boxes_xyxy: ArrayLike, scores: ArrayLike, max_iou: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices kept, best score first; ties keep the earlier box."""
-    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    remaining = np.argsort(-np.asarray(scores), kind="stable")
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)[order].T
+    areas = _areas(boxes)
     kept: list[int] = []
-    while remaining.size:
-        best, remaining = remaining[0], remaining[1:]
-        kept.append(int(best))
-        remaining = remaining[iou(boxes[best], boxes[remaining]) <= max_iou]
+    while order.size:
+        kept.append(int(order[0]))
+        intersection, union = _overlap(boxes, areas)
+        left = np.append(False, intersection <= max_iou * union)
+        order, boxes, areas = order[left], boxes[:, left], areas[left]
     return np.array(kept, np.intp)
+
+
+def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of (4, N) boxes; nothing of one that is turned inside out."""
+    return np.maximum(boxes[2] - boxes[0], 0) * np.maximum(boxes[3] - boxes[1], 0)
+
+
+def _overlap(boxes: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection and union of the first of (4, N) boxes with each of the others: (N - 1,)."""
+    x0, y0, x1, y1 = boxes
+    wide = np.minimum(x1[0], x1[1:]) - np.maximum(x0[0], x0[1:])
+    high = np.minimum(y1[0], y1[1:]) - np.maximum(y0[0], y0[1:])
+    intersection = np.maximum(wide, 0) * np.maximum(high, 0)
+    return intersection, areas[0] + areas[1:] - intersection

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detect import Detector, Face
-from .geometry import Transform, compose, invert, iou, scaling, suppress_overlaps, transform_points
+from .geometry import Transform, invert, iou, scaling, suppress_overlaps, transform_points
+from .look import look_at, turned
 from .pixels import RgbImage, check_rgb
 
 DETECTABLE = 14.0
@@ -47,8 +48,6 @@ OVERLAP = 128
 COARSER = 4
 """Ratio between the sizes of passes; a face too large for the tiles of one is small in the next."""
 
-LOOK_SIDE, LOOK_FACE = 96, 64
-"""The second look: side of the square cut out, and width of the face in it."""
 LOOK_BELOW = 48.0
 """Width in the detector's input below which a face is looked at again."""
 LOOK_BATCH = 16
@@ -64,18 +63,6 @@ TURNED_SCORE = 0.87
 """Of a face seen after a quarter turn or a half, from which on it is one; between two of them none is reached."""
 SAME_FACE = 0.3
 """Least overlap of what both looks found."""
-
-
-def _quarter_turn(quarters: int) -> Transform:
-    """Of a look about its middle."""
-    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
-    middle = (AROUND_SIDE - 1) / 2
-    turn = np.array([[cosine, -sine], [sine, cosine]], float)
-    smaller = scaling(AROUND_SIDE / LOOK_SIDE)
-    return compose(np.hstack([turn, (middle - turn.sum(1) * middle)[:, None]]), smaller)
-
-
-QUARTER_TURNS = tuple(_quarter_turn(quarters) for quarters in range(4))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,30 +154,29 @@ class FaceSearch:
                 view = sample(frame, tile_from_frame, (right - left, bottom - top))
             else:
                 view = np.asarray(shrunk[top:bottom, left:right], np.uint8)
+            frame_from_tile = invert(tile_from_frame)
             for face in self._detector(view, SUSPECTED):
                 if not cut_off(face.box_xyxy, (left, top, right, bottom), size_wh):
-                    yield moved(face, invert(tile_from_frame))
+                    yield moved(face, frame_from_tile)
 
     def look_again(self, frame: RgbImage, faces: Sequence[Face]) -> Iterator[FoundFace]:
         """Detect each face anew in a square cut out around it; one that is not found there is not reliable."""
         for start in range(0, len(faces), LOOK_BATCH):
             batch = faces[start : start + LOOK_BATCH]
-            looks = [look_from_frame(face) for face in batch]
-            views = np.stack([sample(frame, look, (LOOK_SIDE, LOOK_SIDE)) for look in looks])
-            for face, look, seen in zip(batch, looks, self.closer.in_batch(views), strict=True):
-                yield confirmed(face, [moved(second, invert(look)) for second in seen])
+            views, frame_from_view = zip(*(look_at(frame, face.box_xyxy) for face in batch), strict=True)
+            for face, back, seen in zip(batch, frame_from_view, self.closer.in_batch(np.stack(views)), strict=True):
+                yield confirmed(face, [moved(second, back) for second in seen])
 
     def look_around(self, frame: RgbImage, found: Sequence[FoundFace]) -> Iterator[FoundFace]:
         """Detect each face anew, upright and turned by 90, 180 and 270 degrees, and take what suits it best."""
-        turns = len(QUARTER_TURNS)
-        for start in range(0, len(found), LOOK_BATCH // turns):
-            batch = found[start : start + LOOK_BATCH // turns]
-            looks = [compose(turn, look_from_frame(each.face)) for each in batch for turn in QUARTER_TURNS]
-            views = np.stack([sample(frame, look, (AROUND_SIDE, AROUND_SIDE)) for look in looks])
-            seen = self.closer.in_batch(views)
-            seen = [[moved(f, invert(look)) for f in faces] for look, faces in zip(looks, seen, strict=True)]
+        for start in range(0, len(found), LOOK_BATCH // 4):
+            batch = found[start : start + LOOK_BATCH // 4]
+            upright = [look_at(frame, each.face.box_xyxy, AROUND_SIDE) for each in batch]
+            looks = [turned(*look, quarters) for look in upright for quarters in range(4)]
+            seen = self.closer.in_batch(np.stack([view for view, _ in looks]))
+            seen = [[moved(face, back) for face in faces] for (_, back), faces in zip(looks, seen, strict=True)]
             for n, each in enumerate(batch):
-                yield best_turn(each, seen[n * turns : (n + 1) * turns])
+                yield best_turn(each, seen[4 * n : 4 * n + 4])
 
 
 def pass_scales(first: float, size_wh: tuple[int, int]) -> list[float]:
@@ -251,14 +237,6 @@ def sample(frame: RgbImage, target_from_frame: Transform, size_wh: tuple[int, in
     return np.asarray(view, np.uint8)
 
 
-def look_from_frame(face: Face) -> Transform:
-    """Puts a face in the middle of a square of `LOOK_SIDE` pixels, `LOOK_FACE` of them wide."""
-    x0, y0, x1, y1 = face.box_xyxy.tolist()
-    scale = LOOK_FACE / face.area**0.5
-    middle = (LOOK_SIDE - 1) / 2
-    return np.array([[scale, 0, middle - scale * (x0 + x1) / 2], [0, scale, middle - scale * (y0 + y1) / 2]])
-
-
 def confirmed(first: Face, seen: Sequence[Face]) -> FoundFace:
     """`first` with the box and landmarks of the face seen most nearly in its place, if there is one."""
     if (best := same_face(first, seen)) is None:
@@ -288,9 +266,9 @@ def best_turn(first: FoundFace, seen: Sequence[Sequence[Face]]) -> FoundFace:
 
 def moved(face: Face, target_from_source: Transform) -> Face:
     """The face in other pixels; the transform scales, shifts and turns by quarters."""
-    box = np.sort(transform_points(target_from_source, face.box_xyxy.reshape(2, 2)), axis=0)
-    landmarks = transform_points(target_from_source, face.landmarks)
-    return Face(box.reshape(4).astype(np.float32), landmarks.astype(np.float32), face.score)
+    points = np.concatenate([face.box_xyxy.reshape(2, 2), face.landmarks])
+    points = transform_points(target_from_source, points).astype(np.float32)
+    return Face(np.sort(points[:2], axis=0).reshape(4), points[2:], face.score)
 
 
 def is_doubtful(found: FoundFace) -> bool:

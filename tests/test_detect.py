@@ -116,10 +116,19 @@ def test_overlapping_candidates_stay_only_when_allowed() -> None:
 def test_overlap_is_judged_in_whole_pixels_as_opencv_does(detector: Detector) -> None:
     corner = np.array([[0, 0], [5.9, 0]], np.float32)  # IoU 0.26 as they are, 0.33 from 5.0
     size, points, scores = np.full((2, 2), 10, np.float32), np.zeros((2, 5, 2), np.float32), [0.8, 0.9]
-    (kept,) = detector._best(
-        _Candidates(np.zeros(len(scores), np.intp), np.array(scores, np.float32), corner, size, points)
+    candidates = _Candidates(np.zeros(len(scores), np.intp), np.array(scores, np.float32), corner, size, points)
+    (kept,) = detector._best(candidates)
+    np.testing.assert_allclose(candidates.face(kept).box_xyxy, [5.4, -0.5, 15.4, 9.5])  # never cut itself
+
+
+def test_faces_of_different_frames_do_not_suppress_each_other(detector: Detector) -> None:
+    corner, size, points = (
+        np.zeros((3, 2), np.float32),
+        np.full((3, 2), 10, np.float32),
+        np.zeros((3, 5, 2), np.float32),
     )
-    np.testing.assert_allclose(kept.box_xyxy, [5.9, 0, 15.9, 10])  # never cut itself
+    scores = np.array([0.8, 0.9, 0.7], np.float32)
+    assert list(detector._best(_Candidates(np.array([0, 1, 1]), scores, corner, size, points))) == [1, 0]
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (1, 900), (900, 1), (2500, 3), (7, 2500), (31, 33), (32, 64)])

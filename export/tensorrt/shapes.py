@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ...runtime.detect import STRIDES
 from ...runtime.errors import UsageError
-from ...runtime.search import AROUND_SIDE, LOOK_BATCH, LOOK_SIDE, TILE_LONG
+from ...runtime.look import LOOK_SIDE
+from ...runtime.search import AROUND_SIDE, LOOK_BATCH, TILE_LONG
 
 Shapes = list[list[int]]
 """Smallest, usual and largest, (N, H, W, 3)."""
