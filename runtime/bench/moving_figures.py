@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..machine import Machine
@@ -13,20 +15,6 @@ from .flicker import Steadiness
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-
-COLUMNS = (
-    "fsr",
-    "frames/s",
-    "of processor",
-    "naive",
-    "x naive",
-    "of processor",
-    "recall of naive's",
-    "of true",
-    "share of floor",
-    "stages",
-)
 
 
 @dataclass(frozen=True)
@@ -83,6 +71,26 @@ class MovingReport:
         return json.dumps(asdict(self), indent=1)
 
 
+def _if_measured(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+FIGURES: Mapping[str, Callable[[MovingLoad], str]] = MappingProxyType(
+    {
+        "fsr, ms": lambda load: f"{load.milliseconds.median:.1f}",
+        "fsr, frames a second": lambda load: f"{1e3 / load.milliseconds.median:.1f}",
+        "naive, ms": lambda load: _if_measured(load.naive and load.naive.median, ".1f"),
+        "x naive": lambda load: _if_measured(load.times_naive, ".1f"),
+        "x naive, in processor time": lambda load: _if_measured(load.times_naive_cpu, ".1f"),
+        "recall of naive's faces": lambda load: _if_measured(load.recall_of_naive, ".3f"),
+        "recall of the true faces": lambda load: f"{load.recall_of_truth:.3f}",
+        "share of floor": lambda load: f"{load.share_of_floor:.0%}",
+        "fsr, processor time, ms": lambda load: f"{load.cpu_milliseconds:.1f}",
+    }
+)
+"""Rows of the table."""
+
+
 def render(report: MovingReport) -> RenderableType:
     """Speed, recall and steadiness."""
     from rich.console import Group
@@ -94,34 +102,13 @@ def render(report: MovingReport) -> RenderableType:
         f"{machine.processor}, {machine.cores} cores; {report.engine}; moving scenes of 1280x720, {report.codec}, "
         f"scale {report.options.scale}, {report.workers} workers, median of {report.rounds} rounds"
     )
-    speed = Table("", title="milliseconds a frame", title_justify="left")
-    for column in (
-        "fsr",
-        "frames/s",
-        "CPU",
-        "naive",
-        "x naive",
-        "x CPU",
-        "recall of naive's",
-        "of true",
-        "share of floor",
-        "stages",
-    ):
-        speed.add_column(column, justify="right")
+    speed = Table("", title="a frame", title_justify="left")
     for load in report.loads:
-        speed.add_row(
-            load.name,
-            f"{load.milliseconds.median:.1f}",
-            f"{1e3 / load.milliseconds.median:.1f}",
-            f"{load.cpu_milliseconds:.1f}",
-            f"{load.naive.median:.0f}" if load.naive else "",
-            f"{load.times_naive:.1f}" if load.times_naive else "",
-            f"{load.times_naive_cpu:.1f}" if load.times_naive_cpu else "",
-            f"{load.recall_of_naive:.3f}" if load.recall_of_naive is not None else "",
-            f"{load.recall_of_truth:.3f}",
-            f"{load.share_of_floor:.0%}",
-            ", ".join(f"{stage} {value:.1f}" for stage, value in load.stages.items()),
-        )
+        speed.add_column(load.name, justify="right")
+    for name, figure in FIGURES.items():
+        speed.add_row(name, *(figure(load) for load in report.loads))
+    for stage in report.loads[0].stages:
+        speed.add_row(f"  {stage}, alone, ms", *(f"{load.stages[stage]:.1f}" for load in report.loads))
     steadiness = Table("", title=f"steadiness: {steady.on}", title_justify="left")
     for column in ("flicker", "PSNR", "lag in frames"):
         steadiness.add_column(column, justify="right")
