@@ -11,6 +11,7 @@ from tiny_data import make_pack, save_portraits, touch
 
 from fsr.train.cli import main
 from fsr.train.pack import open_pack
+from fsr.train.recipes.edge import EdgeRecipe
 
 PREPARE = ["prepare", "-i", "IN", "-o", "OUTPACK", "--source", "x", "--licence", "y", "--workers", "1"]
 EDGE = ["edge", "-p", "PACK", "-o", "OUT", "--tier", "S", "--input-size", "16", "--scale", "8", "--threads", "1"]
@@ -154,6 +155,18 @@ def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
     result = fsr_train(tmp_path, ["evaluate", "DIR/out/model.safetensors", "-p", "PACK"])
     assert result.exit_code == 0, result.output
     assert "bicubic 16 -> 128" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "rate"), [(["--tier", "S"], 6e-3), (["--tier", "M"], 2e-3), (["--tier", "S", "--lr", "1e-4"], 1e-4)]
+)
+def test_a_narrow_network_learns_faster_unless_told(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, more: list[str], rate: float
+) -> None:
+    recipes: list[EdgeRecipe] = []
+    monkeypatch.setattr("fsr.train.cli.run", lambda train, recipe, *_: recipes.append(recipe))
+    assert fsr_train(folder, ["edge", "-p", "PACK", "-o", "OUT", "--steps", "1", *more]).exit_code == 0
+    assert [recipe.loop.learning_rate for recipe in recipes] == [rate]
 
 
 @pytest.mark.parametrize("command", [[], ["prepare"], ["edge"], ["teacher"], ["student"], ["evaluate"]])

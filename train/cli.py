@@ -191,7 +191,7 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
 @click.option("--batch", default=32, show_default=True, help="Faces a step, of all processes together.")
-@click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, with --qat 1e-3]")
+@click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, tier S 6e-3; with --qat 1e-3]")
 @click.option(
     "--native-span",
     default=1.0,
@@ -275,12 +275,13 @@ def edge(
     from .distill import Decay
     from .loop import LoopConfig
     from .networks.edge import EdgeConfig
+    from .optimizers import edge_rate
     from .qat import RATE
     from .recipes.edge import EdgeRecipe, train_edge
     from .reparam import Branches
     from .tutors import Distillation, parts_named
 
-    rate = lr if lr is not None else RATE if qat else 2e-3
+    rate = lr if lr is not None else RATE if qat else edge_rate(tier)
     loop = LoopConfig(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard
     )
