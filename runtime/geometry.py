@@ -88,7 +88,9 @@ def scaling(factor_x: float, factor_y: float | None = None) -> Transform:
 
 def compose(outer: Transform, inner: Transform) -> Transform:
     """a_from_b, b_from_c -> a_from_c."""
-    return outer @ np.vstack([inner, np.array([[0.0, 0.0, 1.0]])])
+    composed: NDArray[np.float64] = outer[:, :2] @ inner
+    composed[:, 2] += outer[:, 2]
+    return composed
 
 
 def invert(target_from_source: Transform) -> Transform:

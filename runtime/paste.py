@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import Transform, compose, scale_of, scaling, transform_points
+from .geometry import Transform, compose, scale_of, scaling
 from .pixels import RgbImage
 
 FEATHER = 0.16
@@ -64,12 +65,13 @@ def prefiltered(restored: RgbImage, canvas_from_restored: Transform) -> tuple[Rg
 
 def rectangle(canvas_from_source: Transform, side: int, canvas: RgbImage) -> tuple[int, int, int, int]:
     """left, top, right, bottom of the pixels of `canvas` that a square source covers; empty where it is outside."""
-    low, high = -0.5, side - 0.5
-    corners = transform_points(canvas_from_source, [[low, low], [high, low], [low, high], [high, high]])
-    left, top = np.floor(corners.min(0)).astype(int).tolist()
-    right, bottom = np.ceil(corners.max(0)).astype(int).tolist()
+    (a, b, x), (c, d, y) = canvas_from_source.tolist()
+    middle, half = (side - 1) / 2, side / 2
+    x, y = x + (a + b) * middle, y + (c + d) * middle
+    wide, high = half * (abs(a) + abs(b)), half * (abs(c) + abs(d))
     height, width = canvas.shape[:2]
-    return max(left, 0), max(top, 0), min(right + 1, width), min(bottom + 1, height)
+    left, top = max(math.floor(x - wide), 0), max(math.floor(y - high), 0)
+    return left, top, min(math.ceil(x + wide) + 1, width), min(math.ceil(y + high) + 1, height)
 
 
 @lru_cache(maxsize=32)
