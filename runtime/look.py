@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import Transform, compose, scaling
+from .geometry import Transform, compose, invert, scaling
 from .pixels import RgbImage
 
 LOOK_SIDE, LOOK_FACE = 96, 64
@@ -26,9 +26,13 @@ def look_at(
     x0, y0, x1, y1 = box_xyxy.tolist()
     size = max(1, round(LOOK_SIDE / LOOK_FACE * (max(x1 - x0, 0) * max(y1 - y0, 0)) ** 0.5))
     left, top = round((x0 + x1 - size + 1) / 2), round((y0 + y1 - size + 1) / 2)
-    view = cv2.resize(_square(frame, left, top, size), (side, side), interpolation=cv2.INTER_LINEAR)
     frame_from_view = scaling(size / side)
     frame_from_view[:, 2] += left, top
+    height, width = frame.shape[:2]
+    if left >= 0 and top >= 0 and left + size <= width and top + size <= height:
+        view = cv2.resize(frame[top : top + size, left : left + size], (side, side), interpolation=cv2.INTER_LINEAR)
+    else:
+        view = cv2.warpAffine(frame, invert(frame_from_view), (side, side), borderMode=cv2.BORDER_REPLICATE)
     return turned(np.asarray(view, np.uint8), frame_from_view, quarters)
 
 
@@ -40,11 +44,3 @@ def turned(view: RgbImage, frame_from_view: Transform, quarters: int) -> tuple[R
     turn, middle = np.array([[cosine, -sine], [sine, cosine]], float), (len(view) - 1) / 2
     back = np.hstack([turn, (middle - turn.sum(1) * middle)[:, None]])
     return np.rot90(view, quarters), compose(frame_from_view, back)
-
-
-def _square(frame: RgbImage, left: int, top: int, size: int) -> RgbImage:
-    height, width = frame.shape[:2]
-    if left >= 0 and top >= 0 and left + size <= width and top + size <= height:
-        return frame[top : top + size, left : left + size]
-    rows, columns = (np.arange(start, start + size).clip(0, last - 1) for start, last in ((top, height), (left, width)))
-    return frame[rows[:, None], columns]
