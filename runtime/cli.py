@@ -114,12 +114,9 @@ def main(**given: Any) -> None:
     fsr-run --doctor                               what works here
 
     Exit codes: 0 done; 1 some inputs failed, each named, the others done; 2 wrong usage or a missing part;
-    130 stopped by Ctrl-C or SIGTERM, what was done is kept.
+    130 stopped by Ctrl-C or SIGTERM, what was done is kept; a camera or stream that is ended so has done all it should.
     """
     from .runs.request import Request
     from .runs.run import run
 
-    try:
-        sys.exit(run(Request(**given)))
-    except KeyboardInterrupt:  # before or after the run itself, which has nothing to finish then
-        sys.exit(130)
+    sys.exit(run(Request(**given)))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .errors import FsrError
+from .interrupt import terminated_as_interrupted
 
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {
@@ -22,15 +23,19 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
 )
 """By module: the extra that brings it."""
 
-MISSING_PART = 2
-"""Exit code."""
+MISSING_PART, STOPPED = 2, 130
+"""Exit codes."""
 
 
 @contextmanager
 def error_sentences() -> Iterator[None]:
-    """End the program with the sentence and exit code of an `FsrError` raised inside, or of a missing extra."""
+    """End the program with the sentence and exit code of an `FsrError` raised inside, of a missing extra, or of Ctrl-C
+    and SIGTERM where nothing else takes them."""
     try:
-        yield
+        with terminated_as_interrupted():
+            yield
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     except FsrError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

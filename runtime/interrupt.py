@@ -43,6 +43,23 @@ def stop_on_interrupt() -> Iterator[threading.Event]:
         _stops.remove(stop)
 
 
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that what is half done is tidied away.
+
+    Not where it is ignored or handled already, nor outside the main thread.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def is_stopping() -> bool:
     """Whether the run under way was asked to stop: what waits for a source that brings nothing looks here."""
     return any(stop.is_set() for stop in _stops)

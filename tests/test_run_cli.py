@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.parts import Part
 from fsr.runtime.runs.records import read_records
+from fsr.runtime.runs.summary import Summary
 from fsr.runtime.runs.request import RULES, Request
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -123,13 +125,24 @@ def test_a_name_that_is_not_text_can_be_shown(wall: Path) -> None:
     assert b"cannot be read as a picture" in done.stderr and b"Traceback" not in done.stderr
 
 
-def test_ctrl_c_while_models_are_opened_is_exit_code_130(wall: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fsr.runtime.pipeline.Restorer.open", interrupted)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("part", ["fsr.runtime.runs.run.run", "fsr.runtime.pipeline.Restorer.open"])
+def test_a_stop_before_anything_is_done_is_exit_code_130(
+    wall: Path, monkeypatch: pytest.MonkeyPatch, number: int, part: str
+) -> None:
+    monkeypatch.setattr(part, lambda *_, **__: signal.raise_signal(number))
     result = run("-i", wall, "-o", wall / "out")
     assert (result.exit_code, result.output) == (130, "") and not (wall / "out").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_is_not_there_is_not_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a camera is stopped before its first frame."""
+    monkeypatch.setattr("fsr.runtime.runs.run.RUNS", {"live": lambda *_: Summary("frame", tmp_path / "a.mp4", None)})
+    result = run("--camera", "0")
+    assert (result.exit_code, result.stdout) == (0, "")
+    (tmp_path / "a.mp4").touch()
+    assert run("--camera", "0").stdout == f"{tmp_path / 'a.mp4'}\n"
 
 
 # What is refused before any work

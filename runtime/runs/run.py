@@ -54,7 +54,7 @@ def run(request: Request) -> int:
     summary.show(console, request.quiet)
     if request.json:
         click.echo(json.dumps(summary.to_json(), indent=1))
-    elif summary.output:
+    elif summary.output and summary.output.exists():  # a live source may be stopped before its first frame
         click.echo(click.format_filename(summary.output))
     return summary.exit_code
 
