@@ -106,6 +106,12 @@ def require_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: nothing can be written there: {error.strerror or error}") from error
 
 
+def require_file_name(final: Path) -> None:
+    """Prove, before long work whose result belongs there, that no folder bears the name of the file `final`."""
+    if final.is_dir():
+        raise OutputError(f"{final}: got a folder, expected the name of a file; choose another, or remove it")
+
+
 def write_bytes(final: Path, data: bytes) -> None:
     """Write `data` to `final`, whole or not at all."""
     with atomic_path(final) as temporary:

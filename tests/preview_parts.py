@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -37,7 +37,8 @@ class FakeSnapshot:
     fps: float = 24.7
     latency_ms_median: float | None = 41.6
     latency_ms_p95: float | None = 58.2
-    faces: int = 2
+    faces: int = 5
+    """Others than `result` has: the run is never at the picture that a viewer sees."""
     reconnects: int = 1
     effort: Effort = LITTLE
 
@@ -57,6 +58,11 @@ def result(
     image[60:140, 80:160] = RED
     video_frame = VideoFrame(frame, number, Fraction(1, 30), number / 30, time.monotonic())
     return FrameResult(video_frame, RestoredFrame(image, faces, {}), error)
+
+
+def with_faces(shown: FrameResult, *faces: RestoredFace) -> FrameResult:
+    """`shown` with other faces."""
+    return replace(shown, restored=replace(shown.restored, faces=list(faces)))
 
 
 def restored_face(track: int, corner: tuple[int, int]) -> RestoredFace:

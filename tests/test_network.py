@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
@@ -16,10 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from fsr.runtime.errors import InputError
+from fsr.runtime.errors import InputError, OutputError
 from fsr.runtime.media.capture import Capture, Patience
 from fsr.runtime.media.network import NetworkStream
 from fsr.runtime.media.recording import PacketRecording
@@ -31,6 +32,7 @@ SIZE_WH = (96, 64)
 PACE = 0.02
 HASTE = Patience(open=30.0, frame=2.0, first_pause=0.05, longest_pause=0.1)
 WAIT = 30.0
+PARTS = "multipart/x-mixed-replace; boundary=frame"
 
 
 def encoded(
@@ -39,10 +41,11 @@ def encoded(
     format_name: str = "mpegts",
     codec: str = "libx264",
     options: dict[str, str] | None = None,
+    tune: str = "zerolatency",
 ) -> bytes:
     """A stream of grey frames, each of another level, with a key frame every 5."""
     buffer = io.BytesIO()
-    quality = {"g": "5", "tune": "zerolatency", "crf": "10"} if codec == "libx264" else {}
+    quality = {"g": "5", "tune": tune, "crf": "10"} if codec == "libx264" else {}
     with av.open(buffer, "w", format=format_name, options=options or {}) as container:
         stream = container.add_stream(codec, rate=25, options=quality)
         stream.width, stream.height = size_wh
@@ -63,13 +66,13 @@ class QuietFiles(SimpleHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers every request with `body` in pieces of 20 kB a second, and then is silent or hangs up."""
+    """Answers every request with `body`, in its own pieces or in small ones, and then is silent or hangs up."""
 
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, port: int, body: bytes, kind: str, *, hangs_up: bool) -> None:
+    def __init__(self, port: int, body: bytes | Iterable[bytes], kind: str, *, hangs_up: bool) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.body, self.kind, self.hangs_up = body, kind, hangs_up
         self.over = threading.Event()
@@ -89,8 +92,10 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(
                 f"HTTP/1.0 200 OK\r\nContent-Type: {self.server.kind}\r\nConnection: close\r\n\r\n".encode()
             )
-            pieces = [self.server.body[start : start + 2000] for start in range(0, len(self.server.body), 2000)]
-            for piece in pieces:
+            body = self.server.body
+            if isinstance(body, bytes):
+                body = [body[start : start + 2000] for start in range(0, len(body), 2000)]
+            for piece in body:
                 self.wfile.write(piece)
                 self.wfile.flush()
                 if self.server.over.wait(PACE):
@@ -100,7 +105,9 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def serving(body: bytes, port: int = 0, kind: str = "video/mp2t", *, hangs_up: bool = True) -> Iterator[int]:
+def serving(
+    body: bytes | Iterable[bytes], port: int = 0, kind: str = "video/mp2t", *, hangs_up: bool = True
+) -> Iterator[int]:
     """A server that is there until it is left; its port."""
     with Server(port, body, kind, hangs_up=hangs_up) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -146,10 +153,9 @@ def test_a_stream_gives_its_frames_with_their_times_until_it_ends() -> None:
 
 
 def test_motion_jpeg_is_read() -> None:
-    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n" for jpeg in jpegs(40)]
-    kind, got = "multipart/x-mixed-replace; boundary=frame", []
+    parts, got = [part(jpeg) for jpeg in jpegs(40)], []
     with (
-        serving(b"".join(parts), kind=kind) as port,
+        serving(b"".join(parts), kind=PARTS) as port,
         suppress(InputError),
         NetworkStream(parse_uri(address(port))) as stream,
     ):
@@ -161,10 +167,9 @@ def test_a_run_of_pictures_that_are_none_is_left_out() -> None:
     """The decoder refuses each of them; what comes next is whole."""
     pictures = jpegs(40)
     pictures[10:14] = [picture[:20] + bytes(len(picture) - 20) for picture in pictures[10:14]]
-    parts = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n" + picture + b"\r\n" for picture in pictures]
-    kind, got = "multipart/x-mixed-replace; boundary=frame", []
+    parts, got = [part(picture) for picture in pictures], []
     with (
-        serving(b"".join(parts), kind=kind) as port,
+        serving(b"".join(parts), kind=PARTS) as port,
         suppress(InputError),
         NetworkStream(parse_uri(address(port))) as stream,
     ):
@@ -174,7 +179,39 @@ def test_a_run_of_pictures_that_are_none_is_left_out() -> None:
 
 def jpegs(count: int) -> list[bytes]:
     data = encoded(count, format_name="mjpeg", codec="mjpeg")
-    return [b"\xff\xd8" + part for part in data.split(b"\xff\xd8")[1:]]
+    return [b"\xff\xd8" + rest for rest in data.split(b"\xff\xd8")[1:]]
+
+
+def part(jpeg: bytes, header: str = "") -> bytes:
+    return f"--frame\r\nContent-Type: image/jpeg\r\n{header}\r\n".encode() + jpeg + b"\r\n"
+
+
+def test_frames_without_times_have_those_of_their_arrival(tmp_path: Path) -> None:
+    """A part is sent once the one before is here, and the clock goes on from one to the next."""
+    pace, now, may_go = [0.0, 0.1, 0.5, 0.6, 1.1], 1000.0, threading.Semaphore(1)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)  # FFmpeg waits for the first 2 kB
+    jpeg = cv2.imencode(".jpg", noise)[1].tobytes()
+
+    def parts() -> Iterator[bytes]:
+        for _ in pace:
+            assert may_go.acquire(timeout=WAIT)
+            yield part(jpeg, f"Content-Length: {len(jpeg)}\r\n")
+
+    seconds, recording = [], PacketRecording(tmp_path / "raw.mkv")
+    with (
+        serving(parts(), kind=PARTS) as port,
+        NetworkStream(parse_uri(address(port)), recording, clock=lambda: now) as stream,
+    ):
+        frames = iter(stream)
+        for at in pace:
+            now = 1000 + at
+            seconds.append(next(frames).seconds)
+            may_go.release()
+    assert seconds == pytest.approx(pace)
+    with av.open(str(tmp_path / "raw.mkv")) as kept:
+        assert [packet.pts * packet.time_base for packet in kept.demux(video=0) if packet.size] == pytest.approx(
+            pace, abs=0.001
+        )
 
 
 def test_a_run_of_damaged_packets_is_left_out_and_the_stream_goes_on() -> None:
@@ -213,6 +250,45 @@ def test_a_recording_is_the_stream_packet_by_packet(tmp_path: Path) -> None:
         packets = [packet for packet in kept.demux(video=0) if packet.size]
     assert [bytes(packet)[-10:] for packet in packets] == [data[-10:] for data in theirs], "not encoded again"
     assert [float(packet.pts * packet.time_base) for packet in packets] == pytest.approx(np.arange(30) / 25, abs=0.001)
+
+
+@pytest.mark.parametrize("name", ["raw.mkv", "raw.mp4", "raw.avi"])
+def test_what_comes_at_once_is_recorded_one_after_the_other(tmp_path: Path, name: str) -> None:
+    """However coarse the times of the file are."""
+    body, pts = b"".join(map(part, jpegs(40))), []
+    with serving(body, kind=PARTS) as port, suppress(InputError):
+        recording = PacketRecording(tmp_path / name)
+        with NetworkStream(parse_uri(address(port)), recording, clock=lambda: 7.0) as stream:
+            pts.extend(frame.pts for frame in stream)
+    with av.open(str(tmp_path / name)) as kept:
+        recorded = [packet.pts for packet in kept.demux(video=0) if packet.size]
+    assert len(pts) == len(recorded) > 20
+    assert pts == sorted(set(pts)) and recorded == sorted(set(recorded))
+
+
+def test_pictures_without_any_number_are_recorded(tmp_path: Path) -> None:
+    """FFmpeg gives those of raw H.264 over a network no times at all."""
+    with (
+        serving(encoded(30, format_name="h264"), kind="video/h264") as port,
+        suppress(InputError),
+        NetworkStream(parse_uri(address(port)), PacketRecording(tmp_path / "raw.mkv")) as stream,
+    ):
+        list(stream)
+    with av.open(str(tmp_path / "raw.mkv")) as kept:
+        assert sum(1 for _ in kept.decode(video=0)) == 30
+
+
+def test_a_recording_that_would_mix_up_the_pictures_is_one_sentence(tmp_path: Path) -> None:
+    body, shown = encoded(30, format_name="h264", tune="film"), []
+    with serving(body, kind="video/h264") as port, pytest.raises(OutputError, match="without B-frames"):
+        NetworkStream(parse_uri(address(port)), PacketRecording(tmp_path / "raw.mkv"))
+    with (
+        serving(body, kind="video/h264") as port,
+        suppress(InputError),
+        NetworkStream(parse_uri(address(port))) as stream,
+    ):
+        shown.extend(levels(stream))
+    assert shown[:20] == list(range(20)) and not list(tmp_path.iterdir())
 
 
 # In a process of its own

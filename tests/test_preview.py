@@ -7,14 +7,26 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 import pytest
-from preview_parts import ask, next_picture, next_state, preview, raw, result, told, watch
+from preview_parts import (
+    ask,
+    left_face,
+    next_picture,
+    next_state,
+    preview,
+    raw,
+    restored_face,
+    result,
+    told,
+    watch,
+    with_faces,
+)
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fsr.runtime.errors import UsageError
@@ -76,6 +88,13 @@ class TestStream:
         assert after[100, 120, 2] > 180  # the face came out red
         assert strip[tile + tile // 2, tile // 2, 2] > 180
         assert abs(strip[tile // 2, tile // 2].astype(int) - 128).max() < 8  # and went in grey
+
+    def test_more_faces_than_the_strip_shows_are_counted(self, page: Preview) -> None:
+        faces = [restored_face(track, (10 * track, 30)) for track in range(14)]
+        page.show(with_faces(result(), *faces, left_face(99, (200, 60))))
+        with watch(page) as viewer:
+            header = next_picture(viewer).header
+        assert (len(header["faces"]), header["count"], header["restored"]) == (12, 15, 14)
 
     def test_slow_viewer_skips_to_the_newest(self, page: Preview) -> None:
         with watch(page) as viewer:
@@ -386,6 +405,36 @@ class TestTroublemakers:
         with raw(page, data) as connection:
             answer = _rest(connection)
         assert answer.startswith(b"HTTP/1.1 400") or answer == b""
+
+    @pytest.mark.parametrize(
+        ("path", "fields", "status"),
+        [
+            ("/healthz", {"X_Padding": "a" * 16_000}, 200),
+            ("/healthz", {"X_Padding": "a" * 17_000}, 431),
+            ("/healthz", {f"X_{number}": "a" * 1000 for number in range(17)}, 431),
+            ("/healthz", {"Cookie": "a=" + "a" * 100_000}, 431),
+            ("/healthz?" + "a" * 17_000, {}, 431),
+            ("/healthz/" + "a" * 17_000, {}, 431),
+            ("/state?token=" + "a" * 17_000, {}, 431),
+        ],
+    )
+    def test_large_header_is_refused(self, page: Preview, path: str, fields: dict[str, str], status: int) -> None:
+        assert ask(page, path, **fields)[0] == status
+
+    def test_large_header_that_comes_in_parts_is_refused(self, page: Preview) -> None:
+        with raw(page, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n") as connection:
+            with suppress(ConnectionError):
+                for _ in range(17):
+                    connection.sendall(b"X: " + b"a" * 1000 + b"\r\n")
+                    time.sleep(0.002)
+                connection.sendall(b"\r\n")
+            answer = _rest(connection)
+        assert answer.startswith(b"HTTP/1.1 4") or answer == b""
+
+    def test_large_header_of_a_viewer_is_refused(self, page: Preview) -> None:
+        padding = {f"X-{number}": "a" * 1000 for number in range(17)}
+        with pytest.raises(InvalidStatus, match="403"), watch(page, additional_headers=padding):
+            pass
 
     def test_large_body_is_refused(self, page: Preview) -> None:
         status, _, body = ask(

@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 
+import cv2
+import numpy as np
 import pytest
 from chromium import Chromium, Tab, find_chromium, running_chromium
-from preview_parts import preview, result
+from preview_parts import left_face, preview, result, with_faces
 
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.preview.controls import Controls
@@ -62,9 +65,11 @@ def fed(page: Preview) -> Iterator[None]:
 
     thread = Thread(target=feed)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture
@@ -96,6 +101,7 @@ def test_shows_before_after_faces_and_figures(tab: Tab) -> None:
     assert tab.text("#latency") == "42 ms"
     assert "95% within 58 ms" in tab.text("#latency-95")
     assert tab.text("#dropped") == "3"
+    assert tab.text("#face-fates") == "1 restored, 1 left"
     assert tab.text("#effort") == "To keep up, faces are restored by tier S."
     assert tab.text("#chips").split("\n") == ["fake", "int8", "tier S"]
     tab.until("/ms to this screen/.test(document.querySelector('#latency-95').innerText)")
@@ -174,6 +180,56 @@ def test_face_fills_the_picture_and_boxes_show(tab: Tab) -> None:
     assert tab.value("document.querySelector('#picture').style.getPropertyValue('--zoom')") == ""
 
 
+def test_face_that_is_gone_lets_go_of_the_view(browser: Chromium, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FSR_PREVIEW_TOKEN", raising=False)
+    lost = "document.querySelector('#notice').innerText === 'The face left the picture'"
+    zoomed = "document.querySelector('#picture').style.getPropertyValue('--zoom') !== ''"
+    with preview() as page, browser.tab() as tab:
+        page.show(result())
+        tab.open(page.url, DESK)
+        tab.until(LIVE)
+        tab.click("#faces li:first-child button")
+        page.show(with_faces(result(), left_face(9, (200, 60))))
+        tab.until(lost)
+        assert tab.value(zoomed)
+        page.show(result())
+        tab.until("document.querySelector('#notice').innerText === ''")
+        time.sleep(2.2)  # longer than the view waits for a face that is gone
+        assert tab.value(zoomed), "a face that came back is followed"
+        assert tab.text("#face-number") == "2", "the run's five, said since, beside the fates of the picture's two"
+        page.show(with_faces(result(), left_face(9, (200, 60))))
+        tab.until(lost)
+        keep(tab)
+        tab.until(f"!({zoomed}) && !({lost})")
+        assert tab.value("document.querySelector('#whole').hidden")
+
+
+def test_view_of_a_face_in_a_corner_is_filled(browser: Chromium, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture whose width on the screen is no whole number of pixels, enlarged 27 times."""
+    monkeypatch.delenv("FSR_PREVIEW_TOKEN", raising=False)
+    shown = result()
+    shown.restored.image[:] = shown.frame.pixels[:] = (200, 220, 210)
+    corner = np.array([315, 175, 319, 179], np.float32)
+    small = left_face(7, (0, 0))
+    small = replace(small, face=replace(small.face, box_xyxy=corner))
+    with preview() as page, browser.tab() as tab:
+        page.show(with_faces(shown, small))
+        tab.open(page.url, DESK)
+        tab.until(LIVE)
+        tab.click("#faces li:first-child button")
+        tab.until("document.querySelector('#before').getAnimations().length === 0")
+        top, right, bottom = tab.value(
+            "(({ top, right, bottom }) => [top, right, bottom])"
+            "(document.querySelector('#picture').getBoundingClientRect())"
+        )
+        assert right % 1 > 0.5
+        keep(tab)
+        seen = cv2.imdecode(np.frombuffer(tab.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    assert seen is not None
+    columns = seen[int(top) + 60 : int(bottom) - 60, int(right) - 8 : int(right)]  # free of labels
+    assert columns.min() > 150, "dark beside the picture"
+
+
 def test_phone(browser: Chromium, page: Preview) -> None:
     with browser.tab() as tab:
         tab.open(page.url, PHONE, phone=True)
@@ -208,6 +264,21 @@ def test_token_comes_from_the_address_or_the_form(browser: Chromium, monkeypatch
         stranger.until(LIVE)
 
 
+def test_address_with_a_token_is_opened_in_the_same_tab(browser: Chromium, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is behind its # is new, so browsers load nothing."""
+    monkeypatch.setenv("FSR_PREVIEW_TOKEN", "a-token-of-24-characters")
+    with preview() as page, fed(page), browser.tab() as tab:
+        tab.open(page.url, DESK)
+        tab.until("document.querySelector('#token') !== null")
+        tab.call("Page.navigate", url=f"{page.url}#token=a-token-that-is-wrong")
+        tab.until("document.querySelector('.problem').innerText")
+        assert tab.value("location.hash") == ""
+        keep(tab)
+        for _ in ("at the form", "at the page"):
+            tab.call("Page.navigate", url=f"{page.url}#token=a-token-of-24-characters")
+            tab.until(f"{LIVE} && location.hash === ''")
+
+
 def test_run_that_ends_and_starts_again(browser: Chromium, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FSR_PREVIEW_TOKEN", raising=False)
     with browser.tab() as tab:
@@ -229,6 +300,7 @@ def test_without_websockets_mjpeg(browser: Chromium, page: Preview) -> None:
         tab.open(page.url, DESK)
         tab.until("document.querySelector('#fallback')?.naturalWidth === 640")
         tab.until("document.querySelector('#fps').innerText === '24.7'")
+        tab.until("document.querySelector('#face-number').innerText === '5'")
         keep(tab)
 
 

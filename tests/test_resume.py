@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def level(number: int) -> int:
     return 40 + 20 * (number % 9)
 
 
-def make_film(path: Path, pictures: Sequence[RgbImage] = (), sound: bool = True) -> Path:
-    """Frames at uneven times from .05 s on, each of another grey unless there are `pictures`; and a tone."""
-    rng, ticks = np.random.default_rng(0), 4500
+def make_film(path: Path, pictures: Sequence[RgbImage] = (), sound: bool = True, begin: int = 4500) -> Path:
+    """Frames at uneven times from `begin` / 90 000 s on, each of another grey unless there are `pictures`; a tone."""
+    rng, ticks = np.random.default_rng(0), begin
     pictures = pictures or [np.full((SIZE_WH[1], SIZE_WH[0], 3), level(number), np.uint8) for number in range(FRAMES)]
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30, options={"crf": "8", "g": "25"})
@@ -102,7 +103,7 @@ def assert_whole(out: Path, film: Path, frames: int = FRAMES) -> None:
         assert np.abs(np.array(levels_of(out)) - [level(number) for number in range(frames)]).max() <= 4
     _, records = read_records(out.with_name(f"{out.stem}.frames.jsonl"))
     assert [record["frame"] for record in records] == list(range(frames))
-    assert read_end(out.with_name(f"{out.stem}.frames.jsonl")) == {"whole": True, "failed": False, "cut": None}
+    assert read_end(out.with_name(f"{out.stem}.frames.jsonl")) == {"whole": True, "cut": None}
     assert not [path for path in out.parent.rglob(".*") if path.is_file()]
 
 
@@ -129,6 +130,12 @@ main(sys.argv[1:])
 def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROGRAM, str(TESTS), *map(str, arguments), "--workers", "1"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def frames_kept(out: Path, compare: bool) -> int:
+    """At which frame the next run with the same options would go on."""
+    records, finals = out.with_name("out.frames.jsonl"), [out, out.with_name(f"out.compare{out.suffix}")]
+    return earlier_run(records, finals[: 1 + compare], read_records(records)[0]).frames if records.exists() else 0
 
 
 def wait_for(process: subprocess.Popen[str], records: Path, begun: int, count: int) -> None:
@@ -162,8 +169,8 @@ def test_signals_at_random_moments_cost_nothing(tmp_path: Path, seed: int, suffi
         process.send_signal(number)
         _, trouble = process.communicate(timeout=PATIENCE)
         assert process.returncode in (0, 130, -number) and "error" not in trouble, trouble
-        kept.append(earlier_run(records, finals, read_records(records)[0]).frames if records.exists() else 0)
-    assert max(kept) > 30, "it gets on"
+        kept.append(frames_kept(out, compare=True))
+    assert kept == sorted(kept) and kept[-1] > 30, "it gets on"
     said, trouble = start("-i", film, "-o", out, "--compare", "--resume").communicate(timeout=PATIENCE)
     assert said == f"{out}\n", trouble
     assert_whole(out, film)
@@ -250,6 +257,23 @@ def test_the_frames_that_were_there_are_not_encoded_again(
     run("-i", film, "-o", out, "--resume")
     with av.open(str(out)) as container:
         assert [bytes(packet) for packet in container.demux(video=0)][: len(first)] == first
+
+
+@pytest.mark.parametrize(("suffix", "final"), [(".mp4", ".mkv"), (".ts", ".mkv"), (".ts", ".mp4")])
+def test_what_a_format_moves_it_moves_once(
+    tmp_path: Path, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, suffix: str, final: str
+) -> None:
+    """Matroska holds no times below 0, where the sound of an MP4 begins; both begin at a full millisecond."""
+    film, whole, out = (tmp_path / name for name in (f"film{suffix}", f"whole{final}", f"out{final}"))
+    run("-i", make_film(film, begin=4563), "-o", whole)
+    assert (sound_of(film)[0][0] < 0) == (suffix == ".mp4") and len(times_of(whole)) == FRAMES
+    for more in ([], ["--resume"]):
+        stopped_at(monkeypatch, 60)
+        assert run("-i", film, "-o", out, *more).exit_code == 130
+        done = len(times_of(out))
+        assert times_of(out) == times_of(whole)[:done]
+    assert f"goes on at frame {done}" in run("-i", film, "-o", out, "--resume").stderr and done > 80
+    assert times_of(out) == times_of(whole) and sound_of(out) == sound_of(whole)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +394,78 @@ def test_what_was_kept_is_there_until_more_is(
     assert f"film: goes on at frame {before.frames}" in run("-i", film, "-o", out, "--resume").stderr
     assert seen[0] == (before.frames, 2) and seen[-1][0] > before.frames and seen[-1][1] == 1
     assert min(seen)[0] == before.frames, "a kill costs nothing of it at any moment"
+    assert_whole(out, film)
+
+
+@pytest.mark.parametrize("compare", [[], ["--compare"]])
+def test_kills_cost_nothing_of_what_a_stopped_run_finished(
+    film: Path, tmp_path: Path, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, compare: list[str]
+) -> None:
+    """Whichever holds the most counts: the video that bears the name, or what a killed run was writing."""
+    folder, usual, seen = tmp_path / "run", FakeRestorer.__call__, list[int]()
+    stopped_at(monkeypatch, 100)
+    run("-i", film, "-o", folder / "out.mp4", *compare)
+    done = len(times_of(folder / "out.mp4"))
+
+    calls = count()
+
+    def killed(restorer: FakeRestorer, frame: RgbImage) -> Any:
+        if next(calls) % 8 == 0:
+            left = Path(shutil.copytree(folder, tmp_path / f"killed-{len(seen)}"))
+            seen.append(frames_kept(left / "out.mp4", bool(compare)))
+        return usual(restorer, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRestorer, "__call__", killed)
+        run("-i", film, "-o", folder / "out.mp4", *compare, "--resume")
+    assert seen == sorted(seen) and seen[0] == done < seen[-1]
+    for moment in (0, len(seen) - 1):
+        out = tmp_path / f"killed-{moment}/out.mp4"
+        assert f"goes on at frame {seen[moment]}" in run("-i", film, "-o", out, *compare, "--resume").stderr
+        assert_whole(out, film)
+
+
+@pytest.mark.parametrize("compare", [[], ["--compare"]])
+def test_a_kill_between_the_name_and_the_last_line_costs_little(
+    film: Path, tmp_path: Path, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, compare: list[str]
+) -> None:
+    """Of two videos where only one has its name, too."""
+    out, usual, moments = tmp_path / "run/out.mp4", Path.replace, list[Path]()
+
+    def look(temporary: Path, final: Path) -> Path:
+        named = usual(temporary, final)
+        if final.suffix == ".mp4":
+            moments.append(Path(shutil.copytree(out.parent, tmp_path / f"killed-{len(moments)}")))
+        return named
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", look)
+        run("-i", film, "-o", out, *compare)
+    assert len(moments) == 1 + len(compare)
+    for left in moments:
+        assert FRAMES - 60 < frames_kept(left / "out.mp4", bool(compare)) < FRAMES
+        run("-i", film, "-o", left / "out.mp4", *compare, "--resume")
+        assert_whole(left / "out.mp4", film)
+
+
+def test_a_disk_that_is_full_before_anything_new_keeps_what_was_there(
+    film: Path, tmp_path: Path, opened: list[Opened], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.mp4"
+    stopped_at(monkeypatch, 100)
+    run("-i", film, "-o", out)
+    before, done = out.read_bytes(), len(times_of(out))
+
+    def full(*given: Any) -> Iterator[Any]:
+        yield from islice(packets_of(*given), 50)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video_writer, "packets_of", full)
+        failed = run("-i", film, "-o", out, "--resume")
+    assert failed.exit_code == 2 and "No space left on device; what was there before is kept" in failed.stderr
+    assert out.read_bytes() == before
+    assert f"goes on at frame {done}" in run("-i", film, "-o", out, "--resume").stderr
     assert_whole(out, film)
 
 

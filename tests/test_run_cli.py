@@ -29,8 +29,8 @@ from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.parts import Part
 from fsr.runtime.runs.records import read_records
-from fsr.runtime.runs.summary import Summary
 from fsr.runtime.runs.request import RULES, Request
+from fsr.runtime.runs.summary import Summary
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PICTURES = sorted(path.name for path in EXAMPLES.glob("*.png"))
@@ -170,6 +170,8 @@ def test_what_is_not_there_is_not_announced(tmp_path: Path, monkeypatch: pytest.
         (["--camera", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "a", "-o", "b.mp4"], ["--output", "expected a folder"]),
+        (["-i", "a.mp4", "-o", "b.mp5"], ["--output", ".mkv, .mov, .mp4", "has to be there already"]),
+        (["-i", "0", "-o", "b.jpg"], ["--output", "of no video"]),
         (["-i", "a", "--workers", "0"], ["--workers", "1 or more"]),
         (["-i", "a", "--scale", "9"], ["--scale: got 9", "1 to 8"]),
         (["-i", "a", "--min-face", "2"], ["--min-face: got 2"]),
@@ -185,6 +187,13 @@ def test_every_rule_is_tested() -> None:
     cases = test_a_combination_without_sense_is_one_sentence.pytestmark[0].args[1]  # type: ignore[attr-defined]
     said = {run(*arguments).stderr.removeprefix("error: ").rstrip() for arguments, _ in cases}
     assert {sentence for sentence, _ in RULES} <= said
+
+
+def test_a_folder_may_be_called_as_it_likes(tmp_path: Path) -> None:
+    there = tmp_path / "films.d"
+    there.mkdir()
+    for given in ({"input": "a.mp4", "output": there}, {"input": "a", "output": tmp_path / "pictures.d"}):
+        assert Request(**given).output_path == given["output"]
 
 
 @pytest.mark.parametrize("option", ["--engine", "--precision", "--tier"])

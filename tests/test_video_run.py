@@ -116,7 +116,7 @@ def test_frames_times_and_sound_are_kept(film: Path, tmp_path: Path) -> None:
 def test_every_frame_has_its_line(film: Path, tmp_path: Path) -> None:
     restore(film, tmp_path / "out")
     header, records = read_records(tmp_path / "out/film.frames.jsonl")
-    assert header == RUN
+    assert header == {**RUN, "named": {"restored/film.mp4": [0, 0]}}
     assert [record["frame"] for record in records] == list(range(24))
     assert records[23]["seconds"] == pytest.approx(23 / RATE, abs=1e-3)
     assert records[0]["faces"][0]["model"] == "tiny" and records[0]["milliseconds"]["detect"] == 1.235
@@ -214,6 +214,32 @@ def test_the_input_is_never_written_over(film: Path) -> None:
     result = CliRunner().invoke(main, ["-i", str(film), "-o", str(film)])
     assert result.exit_code == 2 and "the input itself" in result.stderr
     assert film.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments"),
+    [
+        ("d.mp4", ["-i", "film.mp4", "-o", "d.mp4"]),
+        ("d.mp4", ["-i", "film.mp4", "-o", "d.mp4", "--resume"]),
+        ("d.compare.mp4", ["-i", "film.mp4", "-o", "d.mp4", "--compare"]),
+        ("d.frames.jsonl", ["-i", "film.mp4", "-o", "d.mp4"]),
+        ("d/restored/film.mp4", ["-i", "film.mp4", "-o", "d"]),
+        ("d.mp4", ["-i", "test://?seconds=1", "-o", "d.mp4"]),
+        ("raw.mkv", ["-i", "test://?seconds=1", "-o", "d.mp4", "--record", "raw.mkv"]),
+        ("d.json", ["--bench", "-o", "d.json"]),
+    ],
+)
+def test_a_folder_where_a_file_belongs_is_refused_before_any_work(
+    film: Path, monkeypatch: pytest.MonkeyPatch, folder: str, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(film.parent)
+    monkeypatch.setattr("fsr.runtime.runs.run.Restorer.open", lambda *_, **__: pytest.fail("models were opened"))
+    Path(folder).mkdir(parents=True)
+    before = sorted(Path().rglob("*"))
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
+    assert f"{folder}: got a folder, expected the name of a file" in result.stderr.replace("\\", "/")
+    assert sorted(Path().rglob("*")) == before
 
 
 # Any source, any sink

@@ -38,7 +38,7 @@ USUAL = Settings("muon", 2e-3, 32)
 """As edge networks are trained here."""
 
 NARROW_RATE = 6e-3
-"""Of tier S. 600 steps from nothing gave it 1.82 dB at 2e-3, 2.09 at 6e-3 and 1.99 at 12e-3; tier M lost .03 dB with
+"""Of tier S. 600 steps from nothing gave it 1.82 dB at 2e-3, 2.08 at 6e-3 and 1.99 at 12e-3; tier M lost .03 dB with
 updates of about three times the size."""
 
 

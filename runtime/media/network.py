@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
+from ..pixels import RgbImage
+from .camera import TIME_BASE
 from .colours import Colours
 from .orient import display_matrix, turned
 from .pyav import require_pyav
-from .source import Source, VideoFrame
+from .source import Source, VideoFrame, timed_by_clock
 from .uri import SourceUri
 from .video_reader import video_stream
 
@@ -37,11 +40,15 @@ _COMMON = {"analyzeduration": "1000000"}  # microseconds of the stream that are 
 class NetworkStream(Source):
     """The frames of a stream as they come. One that announces its length is read to its end, and loses none.
 
+    Some streams carry pictures and no times, such as MJPEG over HTTP, for which FFmpeg invents 25 a second: theirs
+    are the times at which they came, in the recording too.
+
     recording: takes every packet as it came.
 
     Raises:
         InputError: PyAV is not installed, or nothing that can be decoded is at the address; without user or password.
             A stream that is lost later ends its frames, which is raised when it is left.
+        OutputError: without times a recording cannot say in which order the pictures are shown.
     """
 
     def __init__(
@@ -56,6 +63,10 @@ class NetworkStream(Source):
         self._container = _open(uri)
         self._stream = video_stream(self._container, uri)
         self._stream.thread_type = "SLICE"  # frame threads hold frames back
+        self.live = not (uri.text.startswith("http") and self._container.duration)
+        self._is_untimed = self.live and has_no_times(self._container)
+        self._last_arrival = -1
+        self._require_order()
         self._reformatter = VideoReformatter()
         self._decoded = self._decode()
         if (first := next(self._decoded, None)) is None:
@@ -65,26 +76,32 @@ class NetworkStream(Source):
         self._matrix = display_matrix(first)
         self.size_wh = self._shown_wh(first)
         self.rate = self._stream.guessed_rate or self._stream.average_rate or Fraction(25)
-        self.live = not (uri.text.startswith("http") and self._container.duration)
         self.frames = self._stream.frames or None
 
     def __iter__(self) -> Iterator[VideoFrame]:
+        if self._is_untimed:
+            pictures = map(self._pixels, self._all_decoded())
+            yield from timed_by_clock(next(pictures), partial(next, pictures, None), self._clock, TIME_BASE)
+            return
         time_base, pts = self._stream.time_base or 1 / self.rate, None
         start, step = None, max(1, round(1 / (self.rate * time_base)))
         for decoded in self._all_decoded():
             pts = decoded.pts if decoded.pts is not None else (0 if pts is None else pts + step)
             start = pts if start is None else start
-            colours = Colours.of(decoded)
-            pixels = colours.to_rgb(decoded, self._reformatter, (decoded.width, decoded.height))
+            pixels = self._pixels(decoded)
             seconds = float((pts - start) * time_base)
             captured = self._clock() if self.live else None
-            yield VideoFrame(turned(pixels, self._matrix), pts, time_base, seconds, captured)
+            yield VideoFrame(pixels, pts, time_base, seconds, captured)
 
     def close(self) -> None:
         self._decoded.close()  # a decoder must not outlive its container
         self._container.close()
         if self._recording:
             self._recording.close()
+
+    def _pixels(self, decoded: Decoded) -> RgbImage:
+        colours = Colours.of(decoded)
+        return turned(colours.to_rgb(decoded, self._reformatter, (decoded.width, decoded.height)), self._matrix)
 
     def _all_decoded(self) -> Iterator[Decoded]:
         yield self._first
@@ -111,12 +128,34 @@ class NetworkStream(Source):
         return [self._stream, *(self._container.streams.audio if self._recording else ())]
 
     def _record(self, packet: Packet) -> None:
-        if self._recording and packet.dts is not None:
+        if self._recording is None:
+            return
+        if self._is_untimed and packet.size:
+            self._last_arrival = max(round(self._clock() / TIME_BASE), self._last_arrival + 1)
+            packet.pts = packet.dts = self._last_arrival
+            packet.time_base, packet.duration = TIME_BASE, 0
+        if packet.dts is not None:
             self._recording.add(packet, self._container)
+
+    def _require_order(self) -> None:
+        """Of what is recorded."""
+        if self._recording and self._is_untimed and self._stream.codec_context.has_b_frames:
+            self._container.close()
+            raise OutputError(
+                f"{self.uri}: cannot be recorded: it has no times, and its pictures come in another order than they "
+                "are shown; leave --record out, or let it be sent without B-frames"
+            )
 
     def _shown_wh(self, decoded: Decoded) -> tuple[int, int]:
         stored = decoded.width, decoded.height
         return stored if self._matrix[0, 0] else (decoded.height, decoded.width)
+
+
+def has_no_times(container: InputContainer) -> bool:
+    """Whether its format is but pictures, one after the other, whose times FFmpeg invents."""
+    from av.format import Flags
+
+    return bool(container.format.flags & Flags.no_timestamps.value)
 
 
 def _frames(packet: Packet) -> Iterator[Decoded]:

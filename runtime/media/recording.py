@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,11 @@ class PacketRecording:
         self._output: OutputContainer | None = None
         self._streams: dict[int, Stream] = {}
         self._start: float | None = None
+        self._came: dict[int, int] = {}
         self._written: dict[int, int] = {}
 
     def add(self, packet: Packet, source: InputContainer) -> None:
         """Write one packet of `source`."""
-        from av.error import FFmpegError
-
         assert packet.dts is not None and packet.time_base is not None
         is_picture, index = packet.stream.type == "video", packet.stream.index
         if self._start is None:
@@ -44,30 +44,33 @@ class PacketRecording:
             self._open(source)
             self._start = float(packet.dts * packet.time_base)
         shift = round(self._start / packet.time_base)
-        dts = packet.dts - shift
-        if index not in self._streams or dts <= self._written.get(index, -1):
+        if index not in self._streams or packet.dts <= self._came.get(index, shift - 1):
             return  # a stream whose clock went back; a file's must not
-        self._written[index] = dts
-        copy = _copied(packet, dts, shift)
-        copy.stream = self._streams[index]
-        try:
-            assert self._output is not None
+        self._came[index] = packet.dts
+        copy = _copied(packet, shift, self._streams[index], self._written.get(index, -1) + 1)
+        assert self._output is not None and copy.dts is not None
+        self._written[index] = copy.dts
+        with self._said("recorded"):
             self._output.mux(copy)
-        except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self.final}: cannot be recorded: {getattr(error, 'strerror', error)}") from error
 
     def close(self) -> None:
         """Finish the file; more than once does no harm. One that cannot be finished plays as far as it was written."""
-        from av.error import FFmpegError
-
         output, self._output = self._output, None
         try:
-            if output is not None:
-                output.close()
-        except (FFmpegError, OSError) as error:
-            raise OutputError(f"{self.final}: cannot be finished: {getattr(error, 'strerror', error)}") from error
+            with self._said("finished"):
+                if output is not None:
+                    output.close()
         finally:
             self._stack.close()
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        from av.error import FFmpegError
+
+        try:
+            yield
+        except (FFmpegError, OSError) as error:
+            raise OutputError(f"{self.final}: cannot be {what}: {getattr(error, 'strerror', error)}") from error
 
     def _open(self, source: InputContainer) -> None:
         import av
@@ -79,13 +82,24 @@ class PacketRecording:
                 self._streams[stream.index] = output.add_stream_from_template(stream)
         except ValueError as error:
             raise OutputError(f"{self.final}: cannot hold this stream ({error}); name the recording .mkv") from error
+        with self._said("recorded"):
+            output.start_encoding()  # which settles how fine the file's times are
 
 
-def _copied(packet: Packet, dts: int, shift: int) -> Packet:
-    """Another packet of the same bytes: muxing changes the one that is yet to be decoded."""
+def _copied(packet: Packet, shift: int, stream: Stream, least: int) -> Packet:
+    """Another packet of the same bytes: muxing changes the one that is yet to be decoded.
+
+    shift: its time base's start of the file. least: of its time in `stream`, whose steps may be too coarse to tell it
+    from the one before.
+    """
     from av.packet import Packet
 
+    assert packet.dts is not None and packet.time_base is not None and stream.time_base is not None
+    steps = packet.time_base / stream.time_base
+    pts = packet.dts if packet.pts is None else packet.pts
     copy = Packet(bytes(packet))
-    copy.dts, copy.pts, copy.time_base = dts, (packet.pts or packet.dts or 0) - shift, packet.time_base
-    copy.duration, copy.is_keyframe = packet.duration, packet.is_keyframe
+    copy.dts = max(round((packet.dts - shift) * steps), least)
+    copy.pts = max(round((pts - shift) * steps), copy.dts)
+    copy.stream, copy.time_base = stream, stream.time_base
+    copy.duration, copy.is_keyframe = round((packet.duration or 0) * steps), packet.is_keyframe
     return copy

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,23 +46,35 @@ def salvaged(unfinished: Iterable[Path], finished: Path | None = None) -> Salvag
     return max((each for each in found if each.frames), key=lambda each: each.frames, default=None)
 
 
-def packets_of(salvage: Salvage, extradata: bytes) -> Iterator[Packet]:
+def packets_of(salvage: Salvage, extradata: bytes, start: Fraction | None = None) -> Iterator[Packet]:
     """The packets of those frames, in the order of the file, as the encoder with that `extradata` would give them.
+
+    start: seconds of the source's clock at which the first frame is shown, from which a format may have moved all of
+        them: Matroska so that no sound begins before 0, MP4 to a full millisecond. None: they stay where they are.
 
     Raises:
         UsageError: they come from an encoder that was set otherwise, and one file cannot hold both.
     """
     from av.bitstream import BitStreamFilterContext
 
-    bare, first = None, 0
+    bare, first, moved = None, 0, 0
     for number, packet in enumerate(islice(whole_packets(salvage.path), salvage.frames)):
         if bare is None:
             _require_same_encoder(packet, extradata, salvage.path)
             bare, first = BitStreamFilterContext(_BARE, packet.stream), packet.pts or 0
+            moved = 0 if start is None else first - _ticks(start, packet)
         for each in bare.filter(packet):
             if each.dts is None:  # Matroska says nothing for the first few
                 each.dts = first - _WAITING + number
+            assert each.pts is not None
+            each.pts, each.dts = each.pts - moved, each.dts - moved
             yield each
+
+
+def _ticks(seconds: Fraction, packet: Packet) -> int:
+    """Of the packet's clock, rounded as FFmpeg does: half up."""
+    assert packet.time_base is not None
+    return floor(seconds / packet.time_base + Fraction(1, 2))
 
 
 def _before_last_key(path: Path) -> int:

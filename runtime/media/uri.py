@@ -114,7 +114,7 @@ def _options(text: str, query: str | None, known: Mapping[str, Callable[[str], A
             raise UsageError(f"--input: got option {name!r} in {text}, expected one of {', '.join(known)}")
         try:
             options[name] = known[name](value)
-        except (ValueError, ZeroDivisionError) as error:
+        except ValueError as error:
             raise UsageError(f"--input: got {name}={value} in {text}; {error}") from error
     return options
 
@@ -127,10 +127,22 @@ def _size(value: str) -> tuple[int, int]:
 
 
 def _rate(value: str) -> Fraction:
-    rate = Fraction(value)  # 30, 29.97 and 30000/1001
-    if not 0 < rate <= 1000:
-        raise ValueError("expected frames a second, above 0 to 1000")
-    return rate
+    is_written_so = re.fullmatch(r"\d{1,9}(\.\d{1,9}|/0*[1-9]\d{0,8})?", value, re.ASCII)
+    if not is_written_so or not 0 < Fraction(value) <= 1000:
+        raise ValueError("expected frames a second, above 0 to 1000, such as 30, 29.97 or 30000/1001")
+    return Fraction(value)
+
+
+def _whole(value: str) -> int:
+    if not re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
+        raise ValueError("expected a whole number")
+    return int(value)
+
+
+def _number(value: str) -> float:
+    if not re.fullmatch(r"-?\d{1,9}(\.\d*)?|-?\.\d+", value, re.ASCII):
+        raise ValueError("expected a number such as 2.5")
+    return float(value)
 
 
 def _flag(value: str) -> bool:
@@ -148,14 +160,14 @@ def _element(value: str) -> str:
 CAMERA_OPTIONS: Mapping[str, Callable[[str], Any]] = {"size": _size, "fps": _rate}
 CSI_OPTIONS: Mapping[str, Callable[[str], Any]] = {**CAMERA_OPTIONS, "element": _element}
 TEST_OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "faces": int,
+    "faces": _whole,
     "size": _size,
     "fps": _rate,
-    "seconds": float,
-    "speed": float,
-    "cuts": float,
-    "noise": float,
-    "crf": int,
-    "seed": int,
+    "seconds": _number,
+    "speed": _number,
+    "cuts": _number,
+    "noise": _number,
+    "crf": _whole,
+    "seed": _whole,
     "live": _flag,
 }

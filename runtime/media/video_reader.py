@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 CUT_OFF = (("matroska", matroska.is_cut_off), ("mp4", mp4.is_cut_off))
-"""What FFmpeg does not notice, by the name of the format."""
+"""What FFmpeg does not notice, by the name of the format. A transport stream has no end to miss."""
 _MISSING_SECONDS = 1.0
 """A video that ends this much before its announced end is called truncated."""
 
@@ -34,6 +34,7 @@ class VideoReader(Source):
 
     pixel_aspect: width of a pixel of `size_wh` over its height, 1 but in some discs and broadcasts.
     suffix: of the best format that can hold the sound untouched, `.mp4` where it can.
+    start: seconds of its clock at which the first frame is shown.
 
     Raises:
         InputError: PyAV is not installed, or the file is missing, no video, only sound, empty or damaged. Damage
@@ -63,6 +64,7 @@ class VideoReader(Source):
         self.pixel_aspect = _pixel_aspect(self._stream, self._display_matrix)
         self.has_sound = bool(self._container.streams.audio)
         self.suffix = suffix_for(self._container.streams.audio) or ".mp4"
+        self.start = self._pts(first, None, 0) * self.time_base
         self._announced = _announced_seconds(self._container, self._stream)
         self.frames = self._stream.frames or (round(self._announced * self.rate) if self._announced else None)
 

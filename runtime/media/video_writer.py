@@ -43,8 +43,8 @@ class VideoWriter:
     """A context manager; the format is the one that the suffix of `final` names.
 
     Without an error, and on Ctrl-C once a frame was written, the file is finished, so that it plays, and gets its
-    name. So it does, as far as it was written, when the disk is full or the encoder fails; on any other error nothing
-    is left under that name.
+    name. So it does, as far as it was written, when the disk is full or the encoder fails, unless `kept` holds as
+    much; on any other error nothing is left under that name.
 
     size_wh: of the frames. H.264 holds even sides only: an odd one is filled up by repeating the last row or column.
     source: whose times, colours and sound are kept; None: a camera's.
@@ -77,6 +77,7 @@ class VideoWriter:
         self.frames = 0
         """In the file so far."""
         self._kept, self._next = kept, first
+        self._before = kept.frames if kept else 0
         self._is_broken = False
         self._preset, self._crf = preset, crf
         self._source = source
@@ -139,7 +140,7 @@ class VideoWriter:
                 try:
                     yield
                 except (KeyboardInterrupt, OutputError) as error:  # the latter of another file of the same run
-                    if not self.frames or self._is_broken:
+                    if self._is_broken or not self._is_worth_a_name(error):
                         raise
                     stopped = error
                 self._thread.submit(self._finish, is_whole=stopped is None).result()
@@ -156,10 +157,12 @@ class VideoWriter:
             yield
         except (FFmpegError, OSError) as error:
             reason = error.strerror or str(error)
-            kept = count_frames(temporary)
-            if kept:
+            frames, left = count_frames(temporary), "nothing was left under that name"
+            if frames > self._before:
                 temporary.replace(self.final)
-            left = f"its first {kept} frames are there and play" if kept else "nothing was left under that name"
+                left = f"its first {frames} frames are there and play"
+            elif self._before:
+                left = "what was there before is kept"
             raise OutputError(f"{self.final}: cannot be written: {reason}; {left}") from error
 
     def _add_stream(self) -> VideoStream:
@@ -188,10 +191,10 @@ class VideoWriter:
         return closing(Soundtrack(self._source.path, self._container, self.final))
 
     def _copy(self, kept: Salvage) -> None:
-        """The frames of an earlier run."""
+        """The frames of an earlier run, at the times of the source."""
         self._container.start_encoding()
-        step = self._time_base
-        for packet in packets_of(kept, self._stream.codec_context.extradata or b""):
+        step, start = self._time_base, self._source.start if self._source else None
+        for packet in packets_of(kept, self._stream.codec_context.extradata or b"", start):
             assert packet.pts is not None and packet.dts is not None and packet.time_base is not None
             seconds = packet.pts * packet.time_base
             self._last_pts = max(round(seconds / step), self._last_pts or 0)
@@ -228,6 +231,11 @@ class VideoWriter:
         self._kept_until = None
         if self._kept is not None and self._kept.path != self.final:
             self._kept.path.unlink(missing_ok=True)
+
+    def _is_worth_a_name(self, stopped: BaseException) -> bool:
+        """Of a file that ends early: not where `kept` holds as much, unless that has no name that a user would find."""
+        is_hidden = self._kept is None or self._kept.path != self.final
+        return self.frames > (0 if is_hidden and isinstance(stopped, KeyboardInterrupt) else self._before)
 
     def _finish(self, is_whole: bool) -> None:
         if not self.frames:

@@ -18,8 +18,6 @@ HEADER_PATIENCE = 10.0
 """Seconds for the header of a request."""
 READER_PATIENCE = 20.0
 """Seconds that a peer may leave what was sent to it unread."""
-LARGEST_HEADER = 16384
-"""Bytes."""
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbusy\n"
 

@@ -15,6 +15,8 @@ from .access import Access, in_query
 OPEN = frozenset({"/healthz", "/login", "/login.js", "/page.css", "/icon.svg"})
 """What needs no token: nothing of it shows what the camera sees."""
 YEAR = 365 * 86400
+LARGEST_HEADER = 16384
+"""Bytes of a request's address and header. Of one that comes in a single write uvicorn measures nothing."""
 
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -56,6 +58,8 @@ class Guard:
         """What is answered in place of the routes, if anything."""
         headers, path = Headers(scope=scope), scope["path"]
         query = scope["query_string"].decode("latin-1")
+        if _header_bytes(scope) > LARGEST_HEADER:
+            return PlainTextResponse(f"refused: address and header have more than {LARGEST_HEADER} bytes\n", 431)
         if why := self._access.foreign(headers):
             return PlainTextResponse(f"refused: {why}\n", 403)
         if not (path in OPEN or self._access.admits(headers, query)):
@@ -63,6 +67,12 @@ class Guard:
         if path == "/" and in_query(query) and scope["type"] == "http":  # out of the address bar, into a cookie
             return with_cookie(RedirectResponse("./", 303), self._access, Request(scope).url.is_secure)
         return None
+
+
+def _header_bytes(scope: Scope) -> int:
+    """As sent, without spaces that mean nothing."""
+    fields = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + fields
 
 
 def with_cookie(response: Response, access: Access, secure: bool) -> Response:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from typing_extensions import Self
 
+from ..align import RESTORED
 from ..options import RestoreOptions
 from ..pixels import RgbImage, bgr_from_rgb
 from .controls import Controls
@@ -138,6 +139,7 @@ def make_packet(shot: Shot, quality: Quality) -> Packet:
             "tile": TILE,
             "faces": said,
             "count": len(result.restored.faces),
+            "restored": sum(face.decision == RESTORED for face in result.restored.faces),
             "error": result.error,
         }
     ).encode()

@@ -16,8 +16,9 @@ from ..runs.frame_work import FrameResult
 from .access import Access, token_for
 from .address import Address, reachable_host
 from .app import Pages
-from .connections import LARGEST_HEADER, HttpConnection, SocketConnection
+from .connections import HttpConnection, SocketConnection
 from .controls import Controls
+from .guard import LARGEST_HEADER
 from .health import DEADLINE, Histogram, Watchdog
 from .latest import Latest
 from .pace import Pace

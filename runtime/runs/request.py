@@ -89,6 +89,11 @@ class Request:
         return self.workers or cores()
 
 
+def _is_mistyped(output: Path) -> bool:
+    """Whether what is to be a video would become a folder, as `out.mp5` would."""
+    return bool(output.suffix) and not is_video(output) and not output.is_dir()
+
+
 RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     ("--doctor and --bench are runs of their own; give one of them", lambda r: r.doctor and r.bench),
     ("--moving: measures moving scenes and needs --bench", lambda r: r.moving and not r.bench),
@@ -124,6 +129,11 @@ RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     (
         "--resume: goes on with pictures and videos; a camera or stream starts anew, so leave it out",
         lambda r: r.resume and r.kind == "live",
+    ),
+    (
+        f"--output: its suffix is of no video, expected one of {', '.join(sorted(VIDEO_SUFFIXES))}, or a folder; "
+        "one of such a name has to be there already",
+        lambda r: r.kind in ("video", "live") and _is_mistyped(r.output_path),
     ),
     (
         "--output: got the name of a video, expected a folder for the pictures",

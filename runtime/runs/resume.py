@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from os.path import relpath
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,11 +14,13 @@ from ..detect import Face
 from ..files import set_aside, temporaries_of
 from ..media.salvage import Salvage, salvaged
 from ..track import Known
-from .records import Record, read_end, recorded_face, resumable
+from .records import Record, read_end, read_records, recorded_face, resumable
 
 WARM_UP = 1.0
 """Seconds before the first frame to be restored in which its faces are followed again: numbers, fades and averages go
 on from there."""
+NAMED = "named"
+"""Key of the header under which lies, for each video, what bore its name when the run began: see `Earlier.named`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class Earlier:
     @property
     def frames(self) -> int:
         return len(self.records)
+
+    def named(self, finals: Sequence[Path], records_path: Path) -> dict[str, list[int]]:
+        """For the header of the run that goes on: of what bears each name by now the bytes, and the frames to keep.
+
+        None are kept of an older video. Whatever has another length later is the work of that run, killed or not.
+        """
+        kept = {salvage.path: salvage.frames for salvage in self.kept.values()}
+        return {_name(final, records_path): [_bytes(final), kept.get(final, 0)] for final in finals}
 
     def skip(self, rate: Fraction) -> int:
         """How many frames of the source nothing is done with."""
@@ -57,14 +68,34 @@ def earlier_run(records_path: Path, finals: Sequence[Path], run: Mapping[str, An
     records, end = resumable(records_path, run, lambda _: True), read_end(records_path)
     if end and end["whole"] and all(final.is_file() for final in finals):
         return Earlier(records, end=end)
-    kept: dict[Path, Salvage] = {}
-    for final in finals:  # what bears the name already is of this run only where it says so
-        unfinished = [*temporaries_of(final), *([final] if end and end["failed"] else [])]
-        if salvage := salvaged(unfinished, final if end and not end["failed"] else None):
-            own = salvage.path == final
-            kept[final] = salvage if own else replace(salvage, path=set_aside(salvage.path, final))
+    named, kept = read_records(records_path)[0].get(NAMED, {}), dict[Path, Salvage]()
+    for final in finals:
+        size, known = named.get(_name(final, records_path), (_bytes(final), 0))
+        there, begun = _under_name(final, size, known, is_over=end is not None), salvaged(temporaries_of(final))
+        if there and (begun is None or begun.frames <= there.frames):
+            kept[final] = there
+        elif begun:
+            kept[final] = replace(begun, path=set_aside(begun.path, final))
     frames = min(len(records), *(salvage.frames for salvage in kept.values())) if len(kept) == len(finals) else 0
     return Earlier(records[:frames], kept) if frames else Earlier()
+
+
+def _under_name(final: Path, size: int, frames: int, *, is_over: bool) -> Salvage | None:
+    """What a run has put under the name `final`; else what it kept there, `frames` of a file of `size` bytes."""
+    if _bytes(final) != size:
+        return salvaged([], final) if is_over else salvaged([final])
+    whole = salvaged([], final) if frames else None
+    return whole and replace(whole, frames=min(frames, whole.frames))
+
+
+def _name(final: Path, records_path: Path) -> str:
+    """As seen from the records, so that all of it can be moved."""
+    return Path(relpath(final, records_path.parent)).as_posix()
+
+
+def _bytes(path: Path) -> int:
+    """0 where nothing is there."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def _faces(record: Record) -> dict[int, Face]:

@@ -17,7 +17,7 @@ import cv2
 from rich.console import Console, RenderableType
 
 from ..bundle import MANIFEST, default_folder, read_manifest
-from ..files import require_writable, write_text
+from ..files import require_file_name, require_writable, write_text
 from ..machine import cores
 from ..media.images import find_images
 from ..media.uri import SourceUri
@@ -46,6 +46,8 @@ def run(request: Request) -> int:
     if request.doctor:
         return _doctor(request)
     if request.bench:
+        if request.output:
+            require_file_name(request.output)
         return _bench_moving(request) if request.moving else _bench(request)
     if request.preview is not None:
         require_preview()
@@ -101,6 +103,7 @@ def _film(path: Path, name: str, request: Request, console: Console, models: Cal
     with closing(VideoReader(path)) as reader:
         files = video_files(name, reader.suffix, request.output_path, request.compare)
         files.require_apart(path)
+        files.require_names()
         earlier = earlier_run(files.records, files.videos, header(request, film=path)) if request.resume else Earlier()
         if earlier.end is not None:
             return summary_of(files, earlier.frames, earlier)
@@ -122,13 +125,16 @@ def _live(request: Request, console: Console) -> Summary:
     can_show, why = has_display()
     unwanted = request.headless or request.preview is not None
     in_window = request.window or (request.output is None and can_show and not unwanted)
+    name = f"{_called(uri).replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"  # replaces no earlier recording
+    files = video_files(name, ".mp4", request.output_path, request.compare)
+    files.require_names()
+    if request.record:
+        require_file_name(request.record)
     with closing(Capture(uri, record=request.record, say=_teller(request, console))) as source:
         if request.output is None and (in_window or request.preview is not None):
             return _before_eyes(source, request, console, in_window=in_window)
         if request.output is None and not request.headless:
             console.print(f"no window: {why}; {_called(uri)} goes into a video", markup=False, soft_wrap=True)
-        name = f"{_called(uri).replace(' ', '-')}-{datetime.now():%Y%m%d-%H%M%S}"  # replaces no earlier recording
-        files = video_files(name, ".mp4", request.output_path, request.compare)
         with open_restorer(request, console) as restorer:
             summary = _into_video(source, files, request, console, restorer, in_window=in_window)
     summary.stopped = False  # Ctrl-C is how a camera ends

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError, UsageError
-from ..files import fitted, remove_temporaries, temporaries_of
+from ..errors import UsageError
+from ..files import fitted, remove_temporaries, require_file_name, temporaries_of
 from ..media.video import Source, VideoReader, VideoWriter, is_video
 from .compare import bar_height
 from .frame_work import FrameWork
 from .picture_work import require_memory
 from .records import add_end
-from .resume import Earlier
+from .resume import NAMED, Earlier
 from .stats import StreamStats
 from .stream import Show, Sink, restore_stream
 from .summary import Summary
@@ -48,6 +48,11 @@ class VideoFiles:
         """Refuse, by `UsageError`, to write over the video that is read."""
         if source.resolve() in {path.resolve() for path in self.videos}:
             raise UsageError(f"--output: {source} is the input itself; choose another")
+
+    def require_names(self) -> None:
+        """Refuse, by `OutputError`, folders of those names."""
+        for path in (*self.videos, self.records):
+            require_file_name(path)
 
 
 def video_files(name: str, suffix: str, output: Path, compare: bool = False) -> VideoFiles:
@@ -92,17 +97,11 @@ def restore_video(
     if files.compare:
         sinks.append(_beside(source, work, files.compare, earlier))
     summary = summary_of(files, source.frames, earlier)
-    stats, before = stats or StreamStats(source), [_stamp(final) for final in files.videos]
-    try:
-        restore_stream(
-            source, work, [*sinks, *more, stats.sink()], summary, console, run=run, workers=workers, earlier=earlier
-        )
-    except OutputError:
-        if all(_stamp(final) not in (None, was) for final, was in zip(files.videos, before, strict=True)):
-            with suppress(OutputError):  # of a disk that is full: then nothing can be gone on from
-                _end(summary, files, failed=True)
-        raise
-    _end(summary, files)
+    stats, run = stats or StreamStats(source), {**run, NAMED: earlier.named(files.videos, files.records)}
+    restore_stream(
+        source, work, [*sinks, *more, stats.sink()], summary, console, run=run, workers=workers, earlier=earlier
+    )
+    add_end(files.records, {"whole": summary.whole, "cut": summary.cut})
     summary.count_stream(source.dropped, source.reconnects, stats.snapshot())
     return summary
 
@@ -114,16 +113,6 @@ def summary_of(files: VideoFiles, frames: int | None, earlier: Earlier) -> Summa
     if earlier.end is not None:
         summary.cut = earlier.end["cut"]
     return summary
-
-
-def _end(summary: Summary, files: VideoFiles, *, failed: bool = False) -> None:
-    """failed: the videos bear their names, and may lack frames before the last ones that they hold."""
-    add_end(files.records, {"whole": summary.whole, "failed": failed, "cut": summary.cut})
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Another one for another file of that name."""
-    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 const form = document.querySelector("form"), field = form.querySelector("#token"), problem = form.querySelector(".problem");
 
 async function logIn(token) {
+  problem.textContent = "";
   history.replaceState(null, "", location.pathname); // out of the address bar, and of the bookmarks made from it
   try {
     const answer = await fetch("login", {
@@ -22,5 +23,10 @@ form.addEventListener("submit", (event) => {
   logIn(field.value.trim());
 });
 
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given) logIn(given);
+function takeGiven() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) logIn(given);
+}
+
+addEventListener("hashchange", takeGiven); // an address that differs from this one behind its # alone loads nothing
+takeGiven();

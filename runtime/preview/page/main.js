@@ -7,7 +7,7 @@ import { Stream } from "./stream.js";
 
 const at = (id) => document.getElementById(id);
 const PHONE = matchMedia("(max-width: 900px)");
-let trouble = null, seen = false, paused = false;
+let trouble = null, complaint = null, seen = false, paused = false;
 
 const stream = new Stream({
   picture(header, before, after, strip) {
@@ -15,17 +15,18 @@ const stream = new Stream({
     count();
     stage.show(header, before, after);
     showFaces(header, strip);
-    showFates(header.faces);
+    showFates(header);
     notice();
   },
   state(state) {
     paused = state.setting.paused;
+    complaint = state.complaint;
     showState(state);
-    status(state.complaint);
+    status();
   },
   trouble(sentence) {
-    trouble = sentence;
-    status(null);
+    [trouble, complaint] = [sentence, null];
+    status();
   },
   fallback(address) {
     if (at("fallback").hidden) Object.assign(at("fallback"), { src: address, hidden: false });
@@ -36,17 +37,18 @@ const stream = new Stream({
   },
 });
 
-function status(complaint) {
+function status() {
   const wrong = trouble ?? complaint;
   const [kind, text] = wrong ? ["trouble", trouble ? "disconnected" : "no frames"]
     : paused ? ["paused", "paused"] : seen ? ["live", "live"] : ["wait", "waiting"];
   Object.assign(at("status"), { textContent: text }).dataset.kind = kind;
   at("stage").classList.toggle("stale", Boolean(wrong) && seen);
-  notice(wrong);
+  notice();
 }
 
-function notice(wrong = trouble) {
-  at("notice").textContent = wrong ? wrong : seen ? "" : "Waiting for the first frame";
+function notice() {
+  const lost = stage.isLost() ? "The face left the picture" : "";
+  at("notice").textContent = trouble ?? complaint ?? (seen ? lost : "Waiting for the first frame");
 }
 
 function togglePause() {
@@ -66,6 +68,8 @@ function toggleFullscreen() {
   else at("stage").requestFullscreen().catch(() => toast("This browser cannot fill the screen."));
 }
 
+addEventListener("hashchange", () => location.reload()); // the token of a run that was started anew, for the form
+at("picture").addEventListener("look", notice);
 at("pause").addEventListener("click", togglePause);
 at("show-boxes").addEventListener("click", toggleBoxes);
 at("fullscreen").addEventListener("click", toggleFullscreen);
@@ -80,6 +84,7 @@ document.addEventListener("keydown", (event) => {
   KEYS[event.key]();
 });
 
+if (location.hash) history.replaceState(null, "", location.pathname); // a token that was not needed
 if (PHONE.matches) at("quality").value = "small";
 stream.quality = at("quality").value;
 stream.open();

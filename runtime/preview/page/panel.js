@@ -18,7 +18,7 @@ export function showState(state) {
   const [median, late] = state.latency_ms;
   number("latency", median === null ? "–" : Math.round(median), median === null ? "" : "ms");
   at("latency-95").textContent = latencyNote(late, state.screen_ms);
-  number("face-number", state.faces);
+  if (at("picture").hidden) number("face-number", state.faces); // else the picture on the screen tells: showFates
   number("dropped", state.dropped);
   at("frames").textContent = `of ${(state.frames + state.dropped).toLocaleString("en")} frames`;
   at("effort").textContent = state.effort && `To keep up, ${state.effort}.`;
@@ -31,9 +31,11 @@ export function showState(state) {
   remember(state.fps);
 }
 
-export function showFates(faces) {
-  const left = faces.filter((face) => !face.restored).length;
-  at("face-fates").textContent = faces.length ? `${faces.length - left} restored${left ? `, ${left} left` : ""}` : "";
+/** How many faces the picture on the screen has; of them the strip may show fewer. */
+export function showFates({ count, restored }) {
+  const left = count - restored;
+  number("face-number", count);
+  at("face-fates").textContent = count ? `${restored} restored${left ? `, ${left} left` : ""}` : "";
 }
 
 function number(id, text, unit = "") {

@@ -33,10 +33,14 @@ export function show(header, beforeBitmap, afterBitmap) {
 let last = null;
 let zoom = 1;
 let followed = null; // the id of a face, or its place in the strip where there are no ids
+let lost = null; // the timer that ends it, while the followed face is not in the picture
+
+const RETURN_AFTER = 2000; // ms: a face that was lost for a moment keeps its id, one behind a cut does not
 
 /** Fill the picture with a face and stay with it; null: the whole picture. */
 export function lookAt(key) {
   followed = key;
+  found();
   document.querySelector("#whole").hidden = key === null;
   picture.classList.toggle("zoomed", key !== null);
   zoom = 1;
@@ -49,16 +53,33 @@ export function lookAt(key) {
 }
 
 export const isFollowed = (key) => key === followed;
+export const isLost = () => lost !== null;
 export const keyOf = (face, index) => face.id ?? `place ${index}`;
 
 function follow({ faces, size: [width, height] }) {
-  const face = followed === null ? undefined : faces.find((one, index) => isFollowed(keyOf(one, index)));
-  if (!face) return; // gone: the view stays where it was, since it may come back
+  if (followed === null) return;
+  const face = faces.find((one, index) => isFollowed(keyOf(one, index)));
+  if (!face) {
+    lost ??= setTimeout(() => lookAt(null), RETURN_AFTER); // until then the view stays where it was
+    return;
+  }
+  found();
   const [left, top, right, bottom] = face.box;
   zoom = Math.max(1, Math.min((0.6 * width) / (right - left), (0.6 * height) / (bottom - top)));
-  const shift = (middle, side) => Math.min(0, Math.max(1 - zoom, 0.5 - (zoom * (middle + 0.5)) / side)) * 100;
-  const [x, y] = [shift((left + right) / 2, width), shift((top + bottom) / 2, height)];
+  const [x, y] = [shift((left + right) / 2, width, picture.clientWidth), shift((top + bottom) / 2, height, picture.clientHeight)];
   picture.style.setProperty("--zoom", `translate(${x}%, ${y}%) scale(${zoom})`);
+}
+
+// In percent of the picture. Browsers paint a canvas in whole pixels of the screen, up to one less than its place asks
+// for, which the zoom enlarges to a dark strip: the view stays that far from the picture's edge.
+function shift(middle, side, pixels) {
+  const margin = (zoom - 1) / pixels;
+  return Math.min(-margin, Math.max(1 - zoom + margin, 0.5 - (zoom * (middle + 0.5)) / side)) * 100;
+}
+
+function found() {
+  clearTimeout(lost);
+  lost = null;
 }
 
 /** Draw the boxes of the last picture, or take them away. */
