@@ -32,6 +32,7 @@ from fsr.train.mirror import is_mirrored
 from fsr.train.networks.compact import CompactConfig
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
 from fsr.train.networks.kdfsrnet import KdfsrConfig, KdfsrNet
+from fsr.train.optimizers import edge_rate
 from fsr.train.pack import open_pack, read_split
 from fsr.train.recipes import edge as edge_module
 from fsr.train.recipes.edge import EdgeRecipe, train_edge
@@ -57,7 +58,8 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(pack: Path, output: Path, steps: int = 6, **options: object) -> EdgeRecipe:
-    base = EdgeRecipe([pack], NETWORK, output, LoopConfig(steps=steps, precision="fp32"), batch=4)
+    loop = LoopConfig(steps=steps, precision="fp32", learning_rate=edge_rate(NETWORK.tier))  # as the command's
+    base = EdgeRecipe([pack], NETWORK, output, loop, batch=4)
     return replace(base, **options)  # pyright: ignore[reportArgumentType]
 
 
