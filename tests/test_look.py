@@ -56,4 +56,4 @@ def test_turns_show_the_same_pixels(quarters: int) -> None:
 )
 def test_beyond_the_frame_its_last_pixels_go_on(box: tuple[int, ...], colour: tuple[int, ...]) -> None:
     view, _ = look_at(PLACES, np.array(box, float))
-    assert (view == colour).all()
+    assert np.abs(view.astype(int) - colour).max() <= 1
