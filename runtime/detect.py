@@ -136,7 +136,7 @@ class Detector:
         best = np.argsort(-candidates.scores, kind="stable")[: self.top_k]
         # OpenCV suppresses boxes whose corner and size are cut to whole pixels; without that, other faces
         # would survive here than there.
-        corner, size = np.trunc(candidates.corner[best]), np.trunc(candidates.size[best])
+        corner, size = np.trunc(candidates.corner[best]).astype(np.float64), np.trunc(candidates.size[best])
         corner[:, 0] += candidates.frames[best] * APART
         kept = geometry.suppress_overlaps(np.hstack([corner, corner + size]), candidates.scores[best], self.max_iou)
         yield from best[kept].tolist()

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from .detect import Detector, Face
 from .geometry import Transform, invert, iou, scaling, suppress_overlaps, transform_points
-from .look import look_at, turned
+from .look import look_at, sample, turned
 from .pixels import RgbImage, check_rgb
 
 DETECTABLE = 14.0
@@ -229,12 +229,6 @@ def reduced(frame: RgbImage, size_wh: tuple[int, int]) -> RgbImage:
             np.uint8,
         )
     return np.asarray(cv2.resize(frame, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def sample(frame: RgbImage, target_from_frame: Transform, size_wh: tuple[int, int]) -> RgbImage:
-    """Enlarge a part of the frame for the detector: linear samples serve it as well as finer ones, and cost less."""
-    view = cv2.warpAffine(frame, target_from_frame, size_wh, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(view, np.uint8)
 
 
 def confirmed(first: Face, seen: Sequence[Face]) -> FoundFace:
