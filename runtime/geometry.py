@@ -196,34 +196,41 @@ MAX_FINENESS = 64
 
 def iou(box_xyxy: ArrayLike, boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of one (4,) box with (N, 4) boxes, all x0, y0, x1, y1."""
-    boxes = np.vstack([np.asarray(box_xyxy, np.float64), np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)]).T
-    intersection, union = _overlap(boxes, _areas(boxes))
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4).T
+    intersection, union = _overlaps(np.asarray(box_xyxy, np.float64)[:, None], boxes)
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)[0]
+
+
+AT_ONCE = 32
+"""Boxes whose overlaps with all the others are taken together: one by one, calls would cost more than sums."""
 
 
 def suppress_overlaps(boxes_xyxy: ArrayLike, scores: ArrayLike, max_iou: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: indices kept, best score first; ties keep the earlier box."""
     order = np.argsort(-np.asarray(scores), kind="stable")
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)[order].T
-    areas = _areas(boxes)
     kept: list[int] = []
     while order.size:
-        kept.append(int(order[0]))
-        intersection, union = _overlap(boxes, areas)
-        left = np.append(False, intersection <= max_iou * union)
-        order, boxes, areas = order[left], boxes[:, left], areas[left]
+        intersection, union = _overlaps(boxes[:, :AT_ONCE], boxes)
+        left = np.ones(order.size, bool)
+        for n, apart in enumerate(intersection <= max_iou * union):
+            if left[n]:
+                kept.append(int(order[n]))
+                left &= apart
+        left[:AT_ONCE] = False
+        order, boxes = order[left], boxes[:, left]
     return np.array(kept, np.intp)
+
+
+def _overlaps(some: NDArray[np.float64], boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intersection and union of (4, M) with (4, N) boxes: (M, N) each."""
+    x0, y0, x1, y1 = some[:, :, None]
+    wide = np.minimum(x1, boxes[2]) - np.maximum(x0, boxes[0])
+    high = np.minimum(y1, boxes[3]) - np.maximum(y0, boxes[1])
+    intersection = np.maximum(wide, 0) * np.maximum(high, 0)
+    return intersection, _areas(some)[:, None] + _areas(boxes) - intersection
 
 
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of (4, N) boxes; nothing of one that is turned inside out."""
     return np.maximum(boxes[2] - boxes[0], 0) * np.maximum(boxes[3] - boxes[1], 0)
-
-
-def _overlap(boxes: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intersection and union of the first of (4, N) boxes with each of the others: (N - 1,)."""
-    x0, y0, x1, y1 = boxes
-    wide = np.minimum(x1[0], x1[1:]) - np.maximum(x0[0], x0[1:])
-    high = np.minimum(y1[0], y1[1:]) - np.maximum(y0[0], y0[1:])
-    intersection = np.maximum(wide, 0) * np.maximum(high, 0)
-    return intersection, areas[0] + areas[1:] - intersection
