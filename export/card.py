@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..runtime.geometry import resize
 from ..runtime.media.images import read_image, write_image
 from ..runtime.pixels import RgbBatch
 from ..runtime.tiles import untile
+from ..train.checkpoint import load_checkpoint
 from ..train.loop import LOG_FILE, read_log
 from ..train.pictures import save_training_curve, sheet
 
@@ -46,7 +48,7 @@ def write_card(folder: Path, manifest: Manifest, checkpoints: Sequence[Path], *,
         if log.is_file():
             pictures.append(f"training-{model.name}.png")
             save_training_curve(folder / pictures[1], read_log(log))
-        sections.append(_section(model, pictures))
+        sections.append(_section(model, pictures) + commands(load_checkpoint(checkpoint).training))
     curves = "".join(f"![gain against native size]({path.name})\n" for path in sorted(folder.glob("native_size_*.png")))
     detector = f"{manifest.detector.name}, {manifest.detector.licence}"
     head = f"# Bundle `{manifest.name}`\n\nLicence of the weights: {manifest.licence}. Detector: {detector}. "
@@ -79,6 +81,17 @@ def _section(model: ModelEntry, pictures: Sequence[str]) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def commands(training: Mapping[str, Any]) -> str:
+    """The command lines that made a checkpoint, in their order, as a block of code; nothing where none was kept."""
+    runs = [training]
+    while runs[0].get("init"):
+        runs.insert(0, runs[0]["init"])
+    if not any(run.get("command") for run in runs):
+        return ""
+    lines = [run.get("command") or f"# {run['faces_seen']:,} faces; the command was not kept" for run in runs]
+    return "\n".join(["\nMade by", "", "```bash", *lines, "```", ""])
 
 
 def _quality_table(model: ModelEntry) -> list[str]:

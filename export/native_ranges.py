@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..train.contestants import Contestant, fits
 from ..train.degrade import CLEAN
-from ..train.evaluate import Contestant, fits, native_size_curves, read_faces
+from ..train.evaluate import native_size_curves, read_faces
 from ..train.native_size import NativeSizeCurve, select_models
 from ..train.pack import PackInfo
 

@@ -36,8 +36,9 @@ from ..runtime.geometry import framing
 from ..runtime.media.images import write_image
 from ..runtime.tiles import tile
 from ..train.checkpoint import Checkpoint, load_checkpoint
+from ..train.contestants import Contestant, fits, open_contestants
 from ..train.degrade import CLEAN, ROBUST, shrink
-from ..train.evaluate import Contestant, evaluate, fits, open_contestants, read_faces
+from ..train.evaluate import evaluate, read_faces
 from ..train.native_size import save_curve
 from ..train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
 from ..train.pack import PackInfo, open_pack
@@ -196,8 +197,10 @@ def history(training: Mapping[str, Any]) -> str:
     mirrored = ", weights held mirror-symmetric" if training.get("mirror") else ""
     seen = ", seen as cameras do" if training.get("degradation") == ROBUST else ""
     rounded = ", computing in INT8" if training.get("qat") else ""
-    faces, minutes = training["faces_seen"], training["minutes"]
-    return f"{before}{faces:,} faces in {minutes:g} minutes on a CPU with loss {loss}{sizes}{seen}{mirrored}{rounded}"
+    faces, minutes, hardware = training["faces_seen"], training["minutes"], training.get("hardware", "a CPU")
+    return (
+        f"{before}{faces:,} faces in {minutes:g} minutes on {hardware} with loss {loss}{sizes}{seen}{mirrored}{rounded}"
+    )
 
 
 def parity_data(

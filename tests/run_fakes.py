@@ -67,3 +67,15 @@ def run_folder(source: Path, output: Path, restorer: FakeRestorer | None = None,
 def files_below(folder: Path) -> list[str]:
     """Hidden ones included."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def add_tone(container: Any, sound: Any, samples: int) -> None:
+    """Encode a tone into an audio stream that PyAV added to a container, to its end."""
+    import av
+
+    for start in range(0, samples, 1024):
+        tone = np.sin(np.arange(start, start + 1024) / 9).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+        frame.sample_rate, frame.pts = sound.rate, start
+        container.mux(sound.encode(frame))
+    container.mux(sound.encode(None))

@@ -12,7 +12,7 @@ from fsr.runtime.detect import Detector
 from fsr.runtime.errors import NoFaceError
 from fsr.runtime.pixels import RgbBatch
 from fsr.train.degrade import shrink
-from fsr.train.details import DetailRow, detail_rows, detail_table
+from fsr.train.details import DetailRow, Instruments, detail_rows, detail_table
 from fsr.train.groups import GROUPS, group_rows, group_table
 
 
@@ -25,8 +25,8 @@ def high() -> RgbBatch:
 def rows(high: RgbBatch) -> dict[str, DetailRow]:
     blurred = shrink(shrink(high, 24), high.shape[1])
     ways = {"original": high, "bicubic": blurred, "nothing": np.full_like(high, 90)}
-    detector = Detector.open(default_detector())
-    return {row.name: row for row in detail_rows(ways, high, "tiny", detector, None)}
+    instruments = Instruments(Detector.open(default_detector()))
+    return {row.name: row for row in detail_rows(ways, high, "tiny", instruments)}
 
 
 def test_an_original_is_perfect_and_bicubic_is_not(rows: dict[str, DetailRow]) -> None:
@@ -49,7 +49,7 @@ def test_without_dlib_the_table_says_so(rows: dict[str, DetailRow]) -> None:
 def test_pictures_without_a_face_are_refused() -> None:
     empty = np.zeros((2, 64, 64, 3), np.uint8)
     with pytest.raises(NoFaceError, match="no face in 2 originals"):
-        detail_rows({"same": empty}, empty, "empty", Detector.open(default_detector()), None)
+        detail_rows({"same": empty}, empty, "empty", Instruments(Detector.open(default_detector())))
 
 
 def face(skin: float, yaw: float = 0.0, luminance: float = 120.0) -> FaceMeasures:

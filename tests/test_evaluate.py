@@ -16,7 +16,8 @@ from fsr.runtime.errors import CheckpointError, InputError, UsageError
 from fsr.runtime.pixels import RgbBatch
 from fsr.train.checkpoint import Checkpoint, save_checkpoint
 from fsr.train.cli import main
-from fsr.train.evaluate import bicubic, evaluate, open_contestants, run_evaluation
+from fsr.train.contestants import bicubic, open_contestants
+from fsr.train.evaluate import evaluate, run_evaluation
 from fsr.train.metrics import score
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
 
@@ -87,9 +88,11 @@ def test_results_carry_the_rules_and_a_sheet(pack: Path, tmp_path: Path) -> None
     assert written["rules"] == {"dic": "Y rounded to uint8, 8 px border cut, SSIM Gaussian 11x11"}
     assert written["gain_by_native_size"] == {}
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.size == (4 * 132 + 4, 4 * 132 + 4)  # low | bicubic | model | original, four faces
-        pixels = np.asarray(sheet)
+        assert sheet.width == 4 * 132 + 4  # LR | bicubic | model | HR, four faces below their titles
+        pixels = np.asarray(sheet)[-(4 * 132 + 4) :]
+        titles = np.asarray(sheet)[: -(4 * 132 + 4)]
     np.testing.assert_array_equal(pixels[4:132, 3 * 132 + 4 : 4 * 132], crops()[4])
+    assert (titles[:, : 4 * 132].reshape(len(titles), 4, -1).min((0, 2)) < 100).all()  # each column has one
     assert not (tmp_path / "out" / "native_size.png").exists()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from run_fakes import FakeRestorer, face
+from run_fakes import FakeRestorer, add_tone, face
 
 from fsr.runtime import Restorer
 from fsr.runtime.cli import main
@@ -68,14 +68,8 @@ def make_film(path: Path, pictures: Sequence[RgbImage] = (), sound: bool = True,
             ticks += int(rng.choice([2700, 3000, 3300]))
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if audio is None:
-            return path
-        for start in range(0, ticks * 8000 // 90_000, 1024):
-            tone = np.sin(np.arange(start, start + 1024) / 9).astype(np.float32)[None]
-            sounding = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
-            sounding.sample_rate, sounding.pts = 8000, start
-            container.mux(audio.encode(sounding))
-        container.mux(audio.encode(None))
+        if audio is not None:
+            add_tone(container, audio, ticks * 8000 // 90_000)
     return path
 
 

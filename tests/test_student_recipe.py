@@ -18,9 +18,9 @@ from fsr.export.write_bundle import network_name
 from fsr.runtime.errors import CheckpointError, PackError, TrainingStoppedError
 from fsr.train.batches import FaceBatches
 from fsr.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fsr.train.contestants import open_contestants
 from fsr.train.degrade import shrink
 from fsr.train.distill import Decay, feature_loss
-from fsr.train.evaluate import open_contestants
 from fsr.train.loop import LoopConfig, read_log
 from fsr.train.networks.compact import CompactConfig
 from fsr.train.networks.edge import EdgeConfig, EdgeNet

@@ -16,7 +16,7 @@ from tiny_priors import make_prior_pack
 from fsr.export.write_bundle import network_name
 from fsr.runtime.errors import CheckpointError, PackError, TrainingStoppedError
 from fsr.train.checkpoint import load_checkpoint
-from fsr.train.evaluate import open_contestants
+from fsr.train.contestants import open_contestants
 from fsr.train.loop import LoopConfig, read_log
 from fsr.train.networks.compact import CompactConfig
 from fsr.train.networks.kdfsrnet import KdfsrConfig
@@ -66,8 +66,8 @@ def test_a_teacher_keeps_its_papers_and_is_neither_ranked_nor_deployed(pack: Pat
     assert checkpoint.training["recipe"] == "teacher"
     assert checkpoint.training["sees_prior"] is True
     assert checkpoint.training["data"][0]["licence"] == "public domain"
-    with pytest.raises(CheckpointError, match="cannot be evaluated alone"):
-        open_contestants(model)
+    (contestant,) = open_contestants(model)
+    assert (contestant.name, contestant.sees_prior) == ("run (sees the prior)", True)
     with pytest.raises(CheckpointError, match="only edge students are deployed"):
         network_name(checkpoint)
 

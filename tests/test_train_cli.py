@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny_data import make_pack, save_portraits, touch
 
+from fsr.train.checkpoint import load_checkpoint
 from fsr.train.cli import main
 from fsr.train.pack import open_pack
 from fsr.train.recipes.edge import EdgeRecipe
@@ -155,6 +156,23 @@ def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
     result = fsr_train(tmp_path, ["evaluate", "DIR/out/model.safetensors", "-p", "PACK"])
     assert result.exit_code == 0, result.output
     assert "bicubic 16 -> 128" in result.stdout
+
+
+def test_a_checkpoint_tells_how_it_was_made(folder: Path) -> None:
+    first = fsr_train(folder, [*ONE_STEP, "--mirror", "--threads", "1"])
+    assert first.exit_code == 0, first.output
+    again = ["edge", "-p", "PACK", "-p", "DIR/pack.safetensors", "--tier", "S", "--input-size", "16", "--scale", "8"]
+    again += ["--steps", "1", "--mirror", "--init", "DIR/out/model.safetensors", "-o", "DIR/more"]
+    assert fsr_train(folder, again).exit_code == 0
+    training = load_checkpoint(folder / "more" / "model.safetensors").training
+    shape = "--tier S --input-size 16 --scale 8"
+    packs = "--pack pack.safetensors --pack pack.safetensors"
+    assert training["command"] == (
+        f"fsr-train edge {packs} --output more --steps 1 {shape} --init out/model.safetensors --mirror"
+    )
+    assert training["init"]["command"].startswith("fsr-train edge --pack pack.safetensors --output out --steps 1")
+    assert "--threads" not in training["init"]["command"], "where it ran, not what came out"
+    assert training["hardware"] == "a CPU"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from rich.console import Console
-from run_fakes import FakeRestorer, face
+from run_fakes import FakeRestorer, add_tone, face
 
 from fsr.runtime.cli import main
 from fsr.runtime.errors import InputError, OutputError, UsageError
@@ -63,12 +63,7 @@ def make_film(path: Path, frames: int, sound: bool = True) -> Path:
             container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         container.mux(video.encode(None))
         if audio is not None:
-            for start in range(0, int(frames / RATE * 8000), 1024):
-                wave = np.sin(np.arange(start, start + 1024) / 9).astype(np.float32)[None]
-                frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
-                frame.sample_rate, frame.pts = 8000, start
-                container.mux(audio.encode(frame))
-            container.mux(audio.encode(None))
+            add_tone(container, audio, int(frames / RATE * 8000))
     return path
 
 

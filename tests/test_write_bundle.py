@@ -14,6 +14,7 @@ from rich.console import Console
 from test_to_onnx import changed
 from tiny_models import LICENCE, SOURCE, TRAINING, exported_before, saved, tiny_checkpoint
 
+from fsr.export.card import commands
 from fsr.export.native_ranges import NativeRange, native_ranges
 from fsr.export.write_bundle import BundleConfig, write_bundle
 from fsr.runtime.bundle import Bundle, default_detector, open_bundle
@@ -23,7 +24,8 @@ from fsr.runtime.geometry import FRAMINGS, resize
 from fsr.runtime.media.images import read_image
 from fsr.runtime.tiles import untile
 from fsr.train.checkpoint import Checkpoint
-from fsr.train.evaluate import Contestant, evaluate, open_contestants
+from fsr.train.contestants import Contestant, open_contestants
+from fsr.train.evaluate import evaluate
 from fsr.train.native_size import NativeSizeCurve
 from fsr.train.pack import open_pack
 from fsr.train.restore import restore
@@ -125,6 +127,15 @@ def test_the_card_says_what_a_user_must_know(bundle: Bundle) -> None:
     fitted = bundle.manifest.models[0]
     assert f"`{fitted.name}`: native crops of {fitted.native_from:g} to {fitted.native_to:g} px" in card
     assert "`edge-S-32x4`: at no native size the best choice" in card
+
+
+def test_the_card_prints_the_commands_that_made_a_model_oldest_first() -> None:
+    first = {"command": "fsr-train edge --steps 1", "init": None, "faces_seen": 32}
+    second = {"command": None, "init": first, "faces_seen": 3200}
+    third = {"command": "fsr-train edge --steps 2", "init": second, "faces_seen": 64}
+    shown = commands(third).split("```bash\n")[1].splitlines()
+    assert shown[:3] == [first["command"], "# 3,200 faces; the command was not kept", third["command"]]
+    assert commands({"init": None, "faces_seen": 32}) == ""
 
 
 def test_every_picture_of_the_card_can_be_opened(bundle: Bundle) -> None:
@@ -231,7 +242,7 @@ def curve(*gains: float, size: int = 128) -> NativeSizeCurve:
 
 
 def contestants(**input_sizes: int) -> list[Contestant]:
-    return [Contestant(name, "runtime", size, 128, lambda low: low) for name, size in input_sizes.items()]
+    return [Contestant(name, "runtime", size, 128, lambda low, _: low) for name, size in input_sizes.items()]
 
 
 def test_native_ranges_follow_the_curves() -> None:

@@ -14,6 +14,7 @@ import click
 
 from ..runtime.command_line import Commands, error_sentences
 from ..runtime.errors import TrainingDivergedError, TrainingStoppedError
+from .provenance import command_line
 
 PATIENCE = 3.0
 """Seconds that the other processes of a machine give the first one to say what went wrong, and torchrun to end all."""
@@ -283,8 +284,9 @@ def edge(
 
     rate = lr if lr is not None else RATE if qat else edge_rate(tier)
     loop = LoopConfig(
-        minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard
-    )
+        minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
+        command=command_line(),
+    )  # fmt: skip
     network = EdgeConfig(tier, input_size, scale, positions)
     distillation = None
     if teachers or students:
@@ -355,6 +357,7 @@ def teacher(
         precision=precision,
         seed=seed,
         tensorboard=tensorboard,
+        command=command_line(),
     )
     recipe = TeacherRecipe(packs, shape, output, loop, settings.batch, loss, settings.optimizer, resume)
     run(train_teacher, recipe, device, compiled, threads)
@@ -405,6 +408,7 @@ def student(
         precision=precision,
         seed=seed,
         tensorboard=tensorboard,
+        command=command_line(),
     )
     decay = Decay(feature_weight, output_weight, PUBLISHED_SHARE if distill_share is None else distill_share)
     recipe = StudentRecipe(
@@ -448,13 +452,23 @@ def student(
 )
 @degradation_option("How the faces are made small; see fsr-train edge.")
 @click.option("--groups", is_flag=True, help="Also say the gain by skin tone, pose and light.")
+@click.option(
+    "--lpips",
+    "trunk",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also say LPIPS, beside the --details, by torchvision's weights of AlexNet or VGG16 in FILE (.pth or "
+    ".safetensors); the rest of it comes with: pip install --no-deps lpips",
+)
 def evaluate(
     models: tuple[Path, ...], packs: tuple[Path, ...], split: str, protocols: tuple[str, ...], output: Path | None,
-    native_sizes: bool, details: bool, groups: bool, degradation: str,
+    native_sizes: bool, details: bool, groups: bool, degradation: str, trunk: Path | None,
 ) -> None:  # fmt: skip
     """Score checkpoints and bundles beside bicubic.
 
-    MODELS are checkpoints (model.safetensors) and bundles' folders; without any, bicubic x8 alone is scored.
+    MODELS are checkpoints (model.safetensors) and bundles' folders; without any, bicubic x8 alone is scored. A teacher
+    gets the priors of the pack's originals and is marked as one that sees them: it shows what they give and is not to
+    be ranked. --native-sizes leaves it out.
 
     \b
     fsr-train evaluate runs/edge-L/model.safetensors -p faces.safetensors --protocol sparnet --protocol dic
@@ -465,5 +479,5 @@ def evaluate(
 
     if native_sizes and output is None:
         raise click.UsageError("--native-sizes draws a curve: say where with --output DIR")
-    tables = run_evaluation(models, packs, split, protocols, output, native_sizes, details, groups, degradation)
+    tables = run_evaluation(models, packs, split, protocols, output, native_sizes, details, groups, degradation, trunk)
     Console().print(*tables, sep="\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,11 +12,31 @@ from rich.table import Table
 
 from ..calibration.drift import SAME_PERSON, IdentityNetwork, embeddings, find_faces
 from ..runtime.detect import Detector, Face
-from ..runtime.errors import NoFaceError
+from ..runtime.errors import EngineUnavailableError, NoFaceError
 from ..runtime.pixels import RgbBatch, RgbImage
+from .lpips import Lpips
 
 ENLARGED = 2
 """Before the detector looks: it misplaces the points of faces that fill a small picture."""
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What details are measured with."""
+
+    detector: Detector
+    identity: IdentityNetwork | None = None
+    """None where dlib is not installed; the table says so."""
+    lpips: Lpips | None = None
+    """None where no trunk was given; the table has no such column."""
+
+
+def identity_network() -> IdentityNetwork | None:
+    """None where dlib is not installed."""
+    try:
+        return IdentityNetwork()
+    except EngineUnavailableError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -36,25 +56,32 @@ class DetailRow:
     """Between dlib's embeddings; None where dlib is not installed."""
     same_person: float | None
     """Share of faces whose embedding is nearer than `SAME_PERSON`."""
+    lpips: float | None = None
+    """Mean over all faces, seen or not, as it is published; None where no trunk was given."""
 
 
 def detail_rows(
-    restored: Mapping[str, RgbBatch], high: RgbBatch, data: str, detector: Detector, network: IdentityNetwork | None
+    restored: Mapping[str, RgbBatch], high: RgbBatch, data: str, instruments: Instruments
 ) -> list[DetailRow]:
     """A row for each entry of `restored`, uint8 (N, H, H, 3) RGB as `high`.
 
     Raises:
         NoFaceError: the detector sees no face in `high`.
     """
-    faces = find_faces(detector, _enlarged(high))
+    faces = find_faces(instruments.detector, _enlarged(high))
     seen = [index for index, face in enumerate(faces) if face is not None]
     if not seen:
         raise NoFaceError(f"the detector sees no face in {len(high)} originals; use a pack of faces")
     originals = [faces[index] for index in seen]
-    pictures = _enlarged(high[seen])
-    people = None if network is None else embeddings(network, originals, pictures)
-    return [_row(name, data, batch[seen], high[seen], originals, people, detector, network)
-            for name, batch in restored.items()]  # fmt: skip
+    network = instruments.identity
+    people = None if network is None else embeddings(network, originals, _enlarged(high[seen]))
+    rows = [
+        _row(name, data, batch[seen], high[seen], originals, people, instruments) for name, batch in restored.items()
+    ]
+    if instruments.lpips is None:
+        return rows
+    means = [float(instruments.lpips(batch, high).mean()) for batch in restored.values()]
+    return [replace(row, lpips=mean) for row, mean in zip(rows, means, strict=True)]
 
 
 def _row(
@@ -64,16 +91,15 @@ def _row(
     high: RgbBatch,
     originals: Sequence[Face | None],
     people: NDArray[np.float64] | None,
-    detector: Detector,
-    network: IdentityNetwork | None,
+    instruments: Instruments,
 ) -> DetailRow:
     pictures = _enlarged(restored)
-    found = find_faces(detector, pictures)
+    found = find_faces(instruments.detector, pictures)
     errors = [landmark_error(a, b) for a, b in zip(originals, found, strict=True) if a is not None and b is not None]
     distance = same = None
-    if people is not None and network is not None:
+    if people is not None and instruments.identity is not None:
         # In the original's box: a face that is no longer seen is someone all the same.
-        apart = np.linalg.norm(embeddings(network, originals, pictures) - people, axis=1)
+        apart = np.linalg.norm(embeddings(instruments.identity, originals, pictures) - people, axis=1)
         distance, same = float(apart.mean()), float((apart < SAME_PERSON).mean())
     return DetailRow(
         name,
@@ -107,13 +133,16 @@ def _enlarged(pictures: RgbBatch) -> RgbBatch:
     )
 
 
-def detail_table(rows: Sequence[DetailRow]) -> Table:
+def detail_table(rows: Sequence[DetailRow], lpips: Lpips | None = None) -> Table:
+    """lpips: what the rows were measured with, if they were."""
     caption = "points off: in eye distances; sharp: share of the original's gradients; identity: distance by dlib"
-    columns = ("model", "data", "faces", "lost", "points off", "sharp", "identity", "same person")
+    columns = ["model", "data", "faces", "lost", "points off", "sharp", "identity", "same person"]
+    if lpips:
+        caption, columns = f"{caption}; {lpips.rule}", [*columns, lpips.name]
     shown = Table(*columns, caption=caption)
     for row in rows:
         distance = "no dlib here" if row.identity_distance is None else f"{row.identity_distance:.3f}"
         same = "" if row.same_person is None else f"{row.same_person:.1%}"
-        figures = (str(row.faces), str(row.lost), f"{row.landmark_error:.4f}", f"{row.sharpness:.2f}", distance, same)
-        shown.add_row(row.name, row.data, *figures)
+        figures = [str(row.faces), str(row.lost), f"{row.landmark_error:.4f}", f"{row.sharpness:.2f}", distance, same]
+        shown.add_row(row.name, row.data, *figures, *([] if row.lpips is None else [f"{row.lpips:.4f}"]))
     return shown

@@ -32,6 +32,11 @@ class Place:
     """Why it is not, on a GPU."""
 
     @property
+    def hardware(self) -> str:
+        """Such as `a CPU`, or the GPU's name."""
+        return f"one {torch.cuda.get_device_name(self.device)}" if self.device.type == "cuda" else "a CPU"
+
+    @property
     def look_every(self) -> int:
         """Steps between two looks at loss, clock and Ctrl-C."""
         return 1 if self.device.type == "cpu" else GPU_LOOKS

@@ -52,6 +52,8 @@ class LoopConfig:
     seed: int = 0
     tensorboard: bool = False
     """Whether TensorBoard's files are written beside the log."""
+    command: str | None = None
+    """The command line that asked for it, which the checkpoint keeps."""
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -72,10 +74,8 @@ class LoopConfig:
             import tensorboardX  # noqa: F401 - if it is missing, that is said now, not after the teachers' lessons
 
     def to_json(self) -> dict[str, Any]:
-        """What makes the run what it is: not how it is looked at."""
-        settings = asdict(self)
-        del settings["tensorboard"]
-        return settings
+        """What makes the run what it is: not how it was typed or is looked at."""
+        return {name: value for name, value in asdict(self).items() if name not in ("tensorboard", "command")}
 
     def share_done(self, step: int, seconds: float) -> float:
         """How much of the budget is used, from 0 to 1."""

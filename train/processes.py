@@ -43,6 +43,11 @@ class Crew:
         """What is trained on, and why; precision: of `LoopConfig`."""
         return self.place.describe(precision)
 
+    @property
+    def hardware(self) -> str:
+        """Such as `a CPU`, or `4 processes, each on one NVIDIA H200`."""
+        return self.place.hardware if self.count == 1 else f"{self.count} processes, each on {self.place.hardware}"
+
     def console(self) -> Console:
         """Where the first process speaks and the others keep silent."""
         return Console(stderr=True, quiet=not self.first)

@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 
 from ..bundle import MANIFEST, default_folder, read_manifest
 from ..files import require_file_name, require_writable, write_text
+from ..heap import share_heap
 from ..machine import cores
 from ..media.images import find_images
 from ..media.uri import SourceUri
@@ -43,6 +44,7 @@ from .video_folder import restore_videos
 def run(request: Request) -> int:
     """Do what is asked and return the exit code; results go to stdout, all else to stderr."""
     console = Console(stderr=True)
+    share_heap()
     if request.doctor:
         return _doctor(request)
     if request.bench:

@@ -33,6 +33,7 @@ from ..pack import PackInfo, open_packs, read_split
 from ..pictures import CURVE_FILE, save_training_curve
 from ..priors import CHANNELS, prior_channels, read_priors
 from ..processes import Crew
+from ..provenance import provenance
 from ..qat import FACES, head_in_float, in_int8, to_float, to_int8
 from ..reparam import Branches, branch, collapse
 from ..restore import restore
@@ -119,9 +120,8 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None, crew: Crew | 
     batches = FaceBatches(low, high, recipe.batch, recipe.loop.seed, crew)
     for remark in batches.remarks:
         console.print(remark)
-    observe = EdgeValidation(
-        packs, recipe.network.input_size, recipe.output, batches.batch, papers(recipe, packs, faculty), deployed
-    )
+    about = {**papers(recipe, packs, faculty), **provenance(recipe.loop, crew)}
+    observe = EdgeValidation(packs, recipe.network.input_size, recipe.output, batches.batch, about, deployed)
     faculty, adapters = match_layers(
         replace(faculty, priors=priors), student, distillation.layers if distillation else 0, low
     )

@@ -33,6 +33,7 @@ from ..pictures import CURVE_FILE, save_training_curve
 from ..priors import CHANNELS as PRIOR_CHANNELS
 from ..priors import prior_channels, read_priors
 from ..processes import Crew
+from ..provenance import provenance
 from ..teachers import Teacher, data_of, open_teacher, require_same_task
 from ..validation import MODEL_FILE, Validation, describe
 
@@ -93,7 +94,7 @@ def train_student(recipe: StudentRecipe, console: Console | None = None, crew: C
         "multitask": recipe.multitask,
     }
     data = data_of(describe(packs), [teacher])
-    papers = {"recipe": "student", **settings, "data": data, "init": None}
+    papers = {"recipe": "student", **settings, "data": data, "init": None, **provenance(recipe.loop, crew)}
     observe = Validation(packs, config.input_size, recipe.output, batches.batch, papers, alone)
     teacher.network.to(crew.device)
 

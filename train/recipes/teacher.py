@@ -30,6 +30,7 @@ from ..pictures import CURVE_FILE, save_training_curve
 from ..prior_views import plain_views, view
 from ..priors import prior_channels, read_priors, require_priors
 from ..processes import Crew
+from ..provenance import provenance
 from ..validation import MODEL_FILE, Validation, describe
 
 
@@ -74,6 +75,7 @@ def train_teacher(recipe: TeacherRecipe, console: Console | None = None, crew: C
     network = CompactNet(config) if isinstance(config, CompactConfig) else KdfsrNet(config)
     settings = {"loss": recipe.loss, "optimizer": recipe.optimizer, "data": describe(packs)}
     papers = {"recipe": "teacher", "sees_prior": bool(config.prior), **settings, "init": None}
+    papers.update(provenance(recipe.loop, crew))
     observe = Validation(packs, config.input_size, recipe.output, batches.batch, papers, prior=shown)
 
     def loss_of(network: nn.Module, step: int, share: float) -> Tensor:
