@@ -14,7 +14,8 @@ from ..runtime.geometry import resize
 from ..runtime.media.images import read_image, write_image
 from ..runtime.pixels import RgbBatch
 from ..runtime.tiles import untile
-from ..train.checkpoint import load_checkpoint
+from ..train.checkpoint import Checkpoint
+from ..train.degrade import ROBUST
 from ..train.loop import LOG_FILE, read_log
 from ..train.pictures import save_training_curve, sheet
 
@@ -35,26 +36,27 @@ SEEN_ROBUST = (
 )
 
 
-def write_card(folder: Path, manifest: Manifest, checkpoints: Sequence[Path], *, robust: bool = False) -> None:
+def write_card(folder: Path, manifest: Manifest, checkpoints: Mapping[Path, Checkpoint]) -> None:
     """Write the card and its pictures: training curves, and public-domain faces before and after.
 
-    robust: whether all models were trained on faces as cameras make them.
+    checkpoints: of the manifest's models, in their order, by the path that each was read from.
     """
     sections = []
-    for model, checkpoint in zip(manifest.models, checkpoints, strict=True):
+    for model, (path, checkpoint) in zip(manifest.models, checkpoints.items(), strict=True):
         pictures = [f"sheet-{model.name}.png"]
         write_image(folder / pictures[0], _sheet(folder, manifest.parity_set, model))
-        log = checkpoint.parent / LOG_FILE
+        log = path.parent / LOG_FILE
         if log.is_file():
             pictures.append(f"training-{model.name}.png")
             save_training_curve(folder / pictures[1], read_log(log))
-        sections.append(_section(model, pictures) + commands(load_checkpoint(checkpoint).training))
+        sections.append(_section(model, pictures) + commands(checkpoint.training))
     curves = "".join(f"![gain against native size]({path.name})\n" for path in sorted(folder.glob("native_size_*.png")))
     detector = f"{manifest.detector.name}, {manifest.detector.licence}"
     head = f"# Bundle `{manifest.name}`\n\nLicence of the weights: {manifest.licence}. Detector: {detector}. "
     head += f"Made with {manifest.created_with}.\n"
     faces = f"The faces on this page: {manifest.parity_set.origin} ({manifest.parity_set.licence}).\n"
     native = f"\n## Which model serves which size\n\n{_ranges(manifest)}\n{curves}"
+    robust = all(checkpoint.training.get("degradation") == ROBUST for checkpoint in checkpoints.values())
     limits = LIMITS.format(seen=SEEN_ROBUST if robust else SEEN_CLEAN)
     write_text(folder / CARD, "\n".join([head, *sections]) + native + f"\n## Limits\n{limits}\n{faces}")
 

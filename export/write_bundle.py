@@ -114,8 +114,7 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         write_manifest(folder, manifest)
         for size, by_name in curves.items():
             save_curve(by_name, folder / f"native_size_{size}.png")
-        robust = all(c.training.get("degradation") == ROBUST for c in checkpoints.values())
-        write_card(folder, manifest, config.checkpoints, robust=robust)
+        write_card(folder, manifest, dict(zip(config.checkpoints, checkpoints.values(), strict=True)))
     return open_bundle(config.output)
 
 

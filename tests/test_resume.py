@@ -30,7 +30,7 @@ from fsr.runtime.media.salvage import Salvage, packets_of, salvaged
 from fsr.runtime.media.test_scene import TestScene
 from fsr.runtime.media.video import VideoFrame, VideoReader, VideoWriter
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.runs.records import add_end, read_end, read_records
+from fsr.runtime.runs.records import PIXELS, Record, add_end, read_records, read_run
 from fsr.runtime.runs.resume import Earlier, earlier_run
 
 av = pytest.importorskip("av", reason="videos need PyAV")
@@ -71,6 +71,10 @@ def make_film(path: Path, pictures: Sequence[RgbImage] = (), sound: bool = True,
         if audio is not None:
             add_tone(container, audio, ticks * 8000 // 90_000)
     return path
+
+
+def read_end(records: Path) -> Record | None:
+    return read_run(records, {PIXELS: {}})[2]
 
 
 def times_of(path: Path) -> list[Fraction]:

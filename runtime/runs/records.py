@@ -86,12 +86,6 @@ def read_records(path: Path) -> tuple[Record, list[Record]]:
     return header, [line for line in lines if END not in line]
 
 
-def read_end(path: Path) -> Record | None:
-    """What `add_end` wrote; None where a run is under way or was killed."""
-    _, lines = _read(path)
-    return lines[-1].get(END) if lines else None
-
-
 def add_end(path: Path, end: Record) -> None:
     """Write behind the frames that their video is in place.
 
@@ -120,21 +114,28 @@ def _read(path: Path) -> tuple[Record, list[Record]]:
         raise InputError(f"{path}: not the record of a run ({error}); without --resume it is started anew") from error
 
 
-def resumable(path: Path, run: Mapping[str, Any], is_done: Callable[[Record], bool]) -> list[Record]:
-    """The records of an earlier run for which `is_done` says that nothing is left to do.
+def read_run(path: Path, run: Mapping[str, Any]) -> tuple[Record, list[Record], Record | None]:
+    """Header and records of an earlier run with the options of `run`, and what `add_end` wrote.
+
+    The last is None where that run is under way or was killed; ({}, [], None) where there is no file.
 
     Raises:
         UsageError: options that shape the pixels differ between that run and this.
         InputError: not a record file.
     """
-    before, records = read_records(path)
+    before, lines = _read(path)
     for option, value in run[PIXELS].items() if before else ():
         if (got := before.get(PIXELS, {}).get(option)) != value:
             raise UsageError(
                 f"--resume: {path} was begun with {option} {got}, this run has {value}; "
                 "give the same options, another --output, or leave --resume out to start anew"
             )
-    return [record for record in records if is_done(record)]
+    return before, [line for line in lines if END not in line], lines[-1].get(END) if lines else None
+
+
+def resumable(path: Path, run: Mapping[str, Any], is_done: Callable[[Record], bool]) -> list[Record]:
+    """The records of an earlier run for which `is_done` says that nothing is left to do; errors as of `read_run`."""
+    return [record for record in read_run(path, run)[1] if is_done(record)]
 
 
 def face_record(face: RestoredFace, crop: str | None = None) -> Record:

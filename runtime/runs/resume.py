@@ -14,7 +14,7 @@ from ..detect import Face
 from ..files import set_aside, temporaries_of
 from ..media.salvage import Salvage, salvaged
 from ..track import Known
-from .records import Record, read_end, read_records, recorded_face, resumable
+from .records import Record, read_run, recorded_face
 
 WARM_UP = 1.0
 """Seconds before the first frame to be restored in which its faces are followed again: numbers, fades and averages go
@@ -65,10 +65,10 @@ def earlier_run(records_path: Path, finals: Sequence[Path], run: Mapping[str, An
         UsageError: the earlier run had other options, or another input.
         InputError: not a record file.
     """
-    records, end = resumable(records_path, run, lambda _: True), read_end(records_path)
+    before, records, end = read_run(records_path, run)
     if end and end["whole"] and all(final.is_file() for final in finals):
         return Earlier(records, end=end)
-    named, kept = read_records(records_path)[0].get(NAMED, {}), dict[Path, Salvage]()
+    named, kept = before.get(NAMED, {}), dict[Path, Salvage]()
     for final in finals:
         size, known = named.get(_name(final, records_path), (_bytes(final), 0))
         there, begun = _under_name(final, size, known, is_over=end is not None), salvaged(temporaries_of(final))
