@@ -15,13 +15,24 @@ if platform.libc_ver()[0] != "glibc":
 
 THREADS = """
 import ctypes, sys, threading
+from multiprocessing import Pipe
 import numpy as np
+from fsr.runtime.errors import InputError
+from fsr.runtime.media import capture_child
 from fsr.runtime.runs import run
 from fsr.runtime.runs.request import Request
+
+def nothing_there(uri, record):
+    raise InputError("nothing there")
+
+capture_child.end_now = lambda: None
 
 run._doctor = lambda request: 0
 if "run" in sys.argv:
     run.run(Request(doctor=True))
+if "capture" in sys.argv:
+    here, there = Pipe()
+    capture_child.serve(here, None, nothing_there, None)
 together = threading.Barrier(4)
 
 def work():
@@ -49,9 +60,10 @@ def heaps(report: Path, *options: str, **environment: str) -> int:
     return report.read_text().count("<heap ")
 
 
-def test_a_run_shares_one_heap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", ["run", "capture"])
+def test_each_process_of_a_run_shares_one_heap(tmp_path: Path, who: str) -> None:
     assert heaps(tmp_path / "alone.xml") > 1, "else this test tells nothing"
-    assert heaps(tmp_path / "run.xml", "run") == 1
+    assert heaps(tmp_path / "shared.xml", who) == 1
 
 
 def test_the_environment_has_its_way(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from fsr.runtime.errors import CheckpointError, TrainingDivergedError, UsageError
+from fsr.train import loop
 from fsr.train.device import Place
 from fsr.train.loop import LOG_FILE, STATE_FILE, LoopConfig, make_optimizers, read_log, train
 from fsr.train.processes import Crew
@@ -230,6 +232,26 @@ def test_the_time_budget_is_kept(tmp_path: Path) -> None:
 def test_validations_are_spread_over_the_time(tmp_path: Path) -> None:
     _, seen = run(tmp_path, LoopConfig(minutes=0.01, precision="fp32", validate_every=0.002))
     assert 3 <= len(seen.steps) <= 6
+
+
+def test_where_a_validation_takes_longer_than_their_interval_most_of_the_time_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def step_takes_a_second(network: nn.Module, step: int, share: float) -> Tensor:
+        clock.now += 1
+        return loss_of(network, step, share)
+
+    class TakesThree(Seen):
+        def __call__(self, averaged: nn.Module, state: LoopState) -> Mapping[str, float]:
+            clock.now += 180
+            return super().__call__(averaged, state)
+
+    slow, config = TakesThree(), LoopConfig(minutes=60, precision="fp32", validate_every=2)
+    train(TinyNet(), step_takes_a_second, slow, tmp_path, config, identity={}, console=QUIET)
+    assert slow.steps[-1] > 0.75 * 3600 and len(slow.steps) == 5
 
 
 def test_the_rate_warms_up_and_falls_to_a_hundredth() -> None:

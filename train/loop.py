@@ -32,6 +32,8 @@ from .state import LoopState, load_state, save_state
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.csv"
 WARM_UP_STEPS = 100
+TRAINED_TO_VALIDATED = 4
+"""How many times as long as a validation takes is trained, at least, until the next."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class LoopConfig:
     precision: str = "auto"
     """bf16, fp32, or auto: bf16 where the device multiplies it in hardware."""
     validate_every: float = 2.0
-    """Minutes between validations, each followed by a checkpoint; with `steps`, a tenth of the steps."""
+    """Minutes from one validation to the next, each followed by a checkpoint, more where they take long; with `steps`,
+    a tenth of the steps."""
     seed: int = 0
     tensorboard: bool = False
     """Whether TensorBoard's files are written beside the log."""
@@ -149,7 +152,7 @@ def train(
     if crew.place.compiled:
         network.compile(dynamic=False)
     interval = 60 * config.validate_every
-    next_report = state.seconds + min(interval, 30)
+    next_report, reported = state.seconds + min(interval, 30), math.inf
     unread: list[Tensor] = []
     losses: list[float] = []
     last = time.perf_counter()
@@ -180,6 +183,9 @@ def train(
             last = now
             unread.clear()
             losses += read
+            if reported < state.seconds:
+                next_report = state.seconds + max(interval, TRAINED_TO_VALIDATED * (state.seconds - reported))
+                reported = math.inf
             finished = config.share_done(state.step, state.seconds) >= 1
             due = config.due(state.step) if config.steps else state.seconds >= next_report
             report = due or finished or stop
@@ -196,7 +202,7 @@ def train(
                 crew.follow_first(network)
                 crew.wait()
                 losses.clear()
-                next_report = state.seconds + interval
+                reported = state.seconds
             if stop and not finished:
                 raise TrainingStoppedError(f"stopped and saved at step {state.step}; go on with --resume")
     return averaged

@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from ..errors import FsrError, InputError
+from ..heap import share_heap
 from .frame_ring import FrameRing, RingPlan
 from .opening import HAVE_PACKETS, Opener
 from .source import Source, VideoFrame
@@ -63,6 +64,7 @@ STOP = "stop"
 
 def serve(connection: Connection, uri: SourceUri, open_source: Opener, record: Path | None) -> None:
     """Open `uri` and send its frames until its end, `STOP`, or the other side's end."""
+    share_heap()
     _stand_alone()
     mailbox = Mailbox(connection)
     try:

@@ -24,20 +24,23 @@ def worn(frames: Iterable[RgbImage], rate: Fraction, noise: float, crf: int, see
         if noise:
             grain = _grain(rng, noise, (width, height)) if grain is None else grain
             top, left = rng.integers(0, _SPARE, 2).tolist()
-            here = grain[top : top + height, left : left + width]
-            pixels = np.asarray(cv2.add(pixels, here, dtype=cv2.CV_8U), np.uint8)
+            brighter, darker = (half[top : top + height, left : left + width] for half in grain)
+            pixels = np.asarray(cv2.subtract(cv2.add(pixels, brighter), darker), np.uint8)
         if crf:
             codec = codec or _codec((width, height), rate, crf)
             pixels = codec(pixels)
         yield pixels
 
 
-def _grain(rng: np.random.Generator, noise: float, size_wh: tuple[int, int]) -> np.ndarray:
-    """int8 (H + spare, W + spare, 3): mostly grey, a third of it coloured, as of a sensor."""
+def _grain(rng: np.random.Generator, noise: float, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What a sensor adds and what it takes away, uint8 (H + spare, W + spare, 3), one of them 0 everywhere: mostly
+    grey, a third of it coloured. In two, since OpenCV adds bytes to bytes three times as fast as signed ones.
+    """
     height, width = size_wh[1] + _SPARE, size_wh[0] + _SPARE
     grey = rng.standard_normal((height, width, 1), np.float32)
     colour = rng.standard_normal((height, width, 3), np.float32)
-    return np.clip(np.rint(noise * (0.94 * grey + 0.33 * colour)), -127, 127).astype(np.int8)
+    grain = np.clip(np.rint(noise * (0.94 * grey + 0.33 * colour)), -127, 127)
+    return np.maximum(grain, 0).astype(np.uint8), np.maximum(-grain, 0).astype(np.uint8)
 
 
 def _codec(size_wh: tuple[int, int], rate: Fraction, crf: int) -> Callable[[RgbImage], RgbImage]:
@@ -53,12 +56,12 @@ def _codec(size_wh: tuple[int, int], rate: Fraction, crf: int) -> Callable[[RgbI
     encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.thread_count = decoder.thread_count = 1
     encoder.options = {"preset": "superfast", "tune": "zerolatency", "crf": str(crf), "g": str(round(2 * rate))}
-    colours, to_yuv, to_rgb = Colours.of_size(size_wh), VideoReformatter(), VideoReformatter()
+    colours, to_rgb = Colours.of_size(size_wh), VideoReformatter()
     number = 0
 
     def there_and_back(pixels: RgbImage) -> RgbImage:
         nonlocal number
-        frame = colours.from_rgb(pixels, to_yuv)
+        frame = colours.from_rgb(pixels)
         frame.pts, frame.time_base = number, 1 / rate
         number += 1
         (decoded,) = [decoded for packet in encoder.encode(frame) for decoded in decoder.decode(packet)]

@@ -108,9 +108,6 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         require_pyav()
-        from av.video.reformatter import VideoReformatter
-
-        self._reformatter = VideoReformatter()
         self.codec = self.codec or best_encoder()
         self._life.__enter__()
         return self
@@ -207,7 +204,7 @@ class VideoWriter:
                 self._sound.copy_until(self._kept_until)
 
     def _encode(self, pixels: RgbImage, frame: VideoFrame) -> None:
-        encoded = self._colours.from_rgb(_even(pixels), self._reformatter)
+        encoded = self._colours.from_rgb(_even(pixels))
         # Two frames at one time, in a damaged source, would stop the encoder.
         self._last_pts = frame.pts if self._last_pts is None else max(frame.pts, self._last_pts + 1)
         encoded.pts, encoded.time_base = self._last_pts, frame.time_base
