@@ -125,7 +125,7 @@ def _ranges(manifest: Manifest) -> str:
             "more than one in twenty worse."
         )
     else:
-        lines.append("- Not measured: each model is used up to its input size, the largest up to its output size.")
+        lines.append("- Not measured: each model is used up to its input size.")
     return "\n".join(lines) + "\n"
 
 

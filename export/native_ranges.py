@@ -66,7 +66,7 @@ def native_ranges(
 
     Who is best is decided where all can be compared, at the smallest output size. How far the last one reaches is
     decided at its own output size, where nothing is lost by shrinking it. Without curves of all models, each serves up
-    to its input size, and the largest up to its output size.
+    to its input size, for a larger face may be made worse.
     """
     smallest = min(c.output_size for c in contestants)
     if smallest not in curves:
@@ -86,5 +86,4 @@ def native_ranges(
 def _unmeasured(contestants: Sequence[Contestant]) -> dict[str, NativeRange]:
     ordered = sorted(contestants, key=lambda c: c.input_size)
     starts = [0, *(c.input_size for c in ordered[:-1])]
-    ends = [*(c.input_size for c in ordered[:-1]), ordered[-1].output_size]
-    return {c.name: NativeRange(start, end, False) for c, start, end in zip(ordered, starts, ends, strict=True)}
+    return {c.name: NativeRange(start, c.input_size, False) for c, start in zip(ordered, starts, strict=True)}

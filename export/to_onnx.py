@@ -20,7 +20,7 @@ from ..runtime.engines import open_engine
 from ..runtime.errors import CheckpointError, ParityError
 from ..runtime.pixels import RgbBatch
 from ..train.checkpoint import Checkpoint
-from ..train.networks.edge import SHUFFLE, EdgeNet, shuffle
+from ..train.networks.edge import EdgeNet
 from ..train.restore import restore
 from .picture_path import MIDDLE
 
@@ -52,18 +52,18 @@ class Deployed(nn.Module):
             self.head.weight.copy_(colours_last(self.head.weight, dim=1))
             for parameter in self.tail.parameters():  # grey levels come out of it
                 parameter.copy_(255 * colours_last(parameter))
-        self.skip_unshuffle = SHUFFLE // network.config.scale
-        self.skip = bilinear_convolution(network.config.scale)
-        size, margin = network.config.input_size, self.skip_unshuffle
+        self.skip = bilinear_convolution(network.config.scale, network.config.unshuffle)
+        size, margin = network.config.input_size, network.config.unshuffle
         # A block more on each side, of the outermost pixels; Pad would need opset 18.
         self.register_buffer("replicated", torch.arange(-margin, size + margin).clamp(0, size - 1))
 
     def forward(self, low: Tensor) -> Tensor:
-        levels = low.to(torch.float32)
-        features = self.network.through_body(self.head(to_blocks(levels * (1 / 255), self.network.unshuffle)))
-        residual = self.tail(shuffle(features[-1], self.network.fold))
+        levels, config = low.to(torch.float32), self.network.config
+        features = self.network.through_body(self.head(to_blocks(levels * (1 / 255), config.unshuffle)))
+        residual = self.tail(features[-1])
         centred = (levels - MIDDLE).index_select(1, self.replicated).index_select(2, self.replicated)
-        restored = from_blocks(residual + self.skip(to_blocks(centred, self.skip_unshuffle))) + MIDDLE
+        enlarged = self.skip(to_blocks(centred, config.unshuffle))
+        restored = from_blocks(residual + enlarged, config.shuffle) + MIDDLE
         return restored.clamp(0, 255).round().to(torch.uint8)
 
 
@@ -74,11 +74,11 @@ def to_blocks(pixels: Tensor, side: int) -> Tensor:
     return rows.reshape(-1, height // side, width // side, side**2 * colours).permute(0, 3, 1, 2)
 
 
-def from_blocks(blocks: Tensor) -> Tensor:
-    """(N, 192, g, g) -> (N, 8 g, 8 g, 3): the inverse of `to_blocks` with blocks of 8 x 8."""
+def from_blocks(blocks: Tensor, side: int) -> Tensor:
+    """(N, 3 side side, g, g) -> (N, side g, side g, 3): the inverse of `to_blocks`."""
     grid = blocks.shape[-1]
-    rows = blocks.permute(0, 2, 3, 1).reshape(-1, grid, grid, SHUFFLE, 3 * SHUFFLE).permute(0, 1, 3, 2, 4)
-    return rows.reshape(-1, SHUFFLE * grid, SHUFFLE * grid, 3)
+    rows = blocks.permute(0, 2, 3, 1).reshape(-1, grid, grid, side, 3 * side).permute(0, 1, 3, 2, 4)
+    return rows.reshape(-1, side * grid, side * grid, 3)
 
 
 def colours_last(by_colour: Tensor, dim: int = 0) -> Tensor:
@@ -86,22 +86,21 @@ def colours_last(by_colour: Tensor, dim: int = 0) -> Tensor:
     return by_colour.unflatten(dim, (3, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
-def bilinear_convolution(scale: int) -> nn.Conv2d:
+def bilinear_convolution(scale: int, unshuffle: int) -> nn.Conv2d:
     """Bilinear enlargement by `scale`, as a 3x3 convolution between unshuffled pixels.
 
-    Blocks of u x u pixels as `to_blocks` makes them, u = 8 / scale, (N, 3 u u, g + 2, g + 2), one block more on each
-    side -> (N, 192, g, g), for `from_blocks`. Its weights are what `interpolate` makes of each single pixel of 3 x 3
-    blocks.
+    Blocks of u x u pixels as `to_blocks` makes them, u = unshuffle, (N, 3 u u, g + 2, g + 2), one block more on each
+    side -> (N, 3 s s, g, g), s = scale u, for `from_blocks`. Its weights are what `interpolate` makes of each single
+    pixel of 3 x 3 blocks.
     """
-    unshuffle = SHUFFLE // scale
-    side = 3 * unshuffle
+    shuffle, side = scale * unshuffle, 3 * unshuffle
     impulses = torch.eye(side**2).reshape(side**2, 1, side, side)
-    seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, SHUFFLE:-SHUFFLE, SHUFFLE:-SHUFFLE]
-    weights = F.pixel_unshuffle(seen.permute(1, 2, 0).reshape(SHUFFLE**2, 1, side, side), unshuffle)
-    skip = nn.Conv2d(3 * unshuffle**2, 3 * SHUFFLE**2, 3, bias=False)
+    seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, shuffle:-shuffle, shuffle:-shuffle]
+    weights = F.pixel_unshuffle(seen.permute(1, 2, 0).reshape(shuffle**2, 1, side, side), unshuffle)
+    skip = nn.Conv2d(3 * unshuffle**2, 3 * shuffle**2, 3, bias=False)
     with torch.no_grad():
         for colour in range(3):
-            own = slice(colour * SHUFFLE**2, (colour + 1) * SHUFFLE**2)
+            own = slice(colour * shuffle**2, (colour + 1) * shuffle**2)
             skip.weight[own] = 0
             skip.weight[own, colour * unshuffle**2 : (colour + 1) * unshuffle**2] = weights
         skip.weight.copy_(colours_last(colours_last(skip.weight), dim=1))

@@ -98,7 +98,10 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
             parity_set=add_parity_set(folder, checkpoints),
         )
         write_manifest(folder, manifest)
-        console.print("measuring quality and native sizes")
+        if packs:
+            console.print("measuring quality and native sizes")
+        else:
+            console.print("quality and native sizes not measured: no --pack; each model serves up to its input size")
         contestants = open_contestants(folder)
         kinds = degradations_of(checkpoints.values())
         curves = measure_native_sizes(contestants, packs, kinds)

@@ -21,7 +21,11 @@ def test_its_features_have_the_shapes_of_its_students(input_size: int, scale: in
         restored, taught = CompactNet(config).with_features(low, torch.rand(2, 12, 128, 128))
         same, learned = EdgeNet(config.edge).with_features(low)
     assert restored.shape == same.shape == (2, 3, config.output_size, config.output_size)
-    assert [f.shape for f in taught] == [f.shape for f in learned] == [(2, 32, 16, 16)] * 8
+    assert (
+        [f.shape for f in taught]
+        == [f.shape for f in learned]
+        == [(2, config.edge.channels, config.edge.grid, config.edge.grid)] * config.edge.layers
+    )
 
 
 def test_it_is_its_student_until_it_has_learned_what_the_prior_says() -> None:

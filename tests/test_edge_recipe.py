@@ -349,8 +349,9 @@ def test_every_switch_does_something(prior_pack: Path, prior_teacher: Path, tmp_
 
 def test_a_students_outputs_teach_in_place_of_its_teachers(pack: Path, tmp_path: Path) -> None:
     teacher, student = (plain_teacher(tmp_path / f"{n}.safetensors", seed=n) for n in (1, 2))
-    by_pair = run(recipe(pack, tmp_path / "a", distillation=Distillation([teacher], [student])))
-    by_student = run(recipe(pack, tmp_path / "b", distillation=Distillation([student])))
+    unheard = {"features": True, "decay": Decay(features=0.0, share=0.3)}
+    by_pair = run(recipe(pack, tmp_path / "a", distillation=Distillation([teacher], [student], **unheard)))
+    by_student = run(recipe(pack, tmp_path / "b", distillation=Distillation([student], **unheard)))
     pair, student_alone = load_file(by_pair), load_file(by_student)
     assert all(torch.equal(pair[name], student_alone[name]) for name in pair)
 
@@ -401,6 +402,7 @@ def test_teachers_that_do_not_fit_are_refused_before_training(pack: Path, prior_
     ("options", "message"),
     [
         ({"teachers": [], "students": ["a"]}, "--student: got it without --teacher"),
+        ({"teachers": ["a"], "students": ["b"]}, "--student: got it without features in --distill"),
         ({"output": False}, "--distill: got nothing"),
         ({"weight": 1.5}, "--distill-weight: got 1.5"),
         ({"layers": 0}, "--feature-layers: got 0"),

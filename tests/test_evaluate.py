@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_data import crops, make_pack
 
-from fsr.runtime.errors import CheckpointError, InputError, UsageError
+from fsr.runtime.errors import CheckpointError, InputError, OutputError, UsageError
 from fsr.runtime.pixels import RgbBatch
 from fsr.train.checkpoint import Checkpoint, save_checkpoint
 from fsr.train.cli import main
@@ -94,6 +94,29 @@ def test_results_carry_the_rules_and_a_sheet(pack: Path, tmp_path: Path) -> None
     np.testing.assert_array_equal(pixels[4:132, 3 * 132 + 4 : 4 * 132], crops()[4])
     assert (titles[:, : 4 * 132].reshape(len(titles), 4, -1).min((0, 2)) < 100).all()  # each column has one
     assert not (tmp_path / "out" / "native_size.png").exists()
+
+
+def test_models_of_one_name_are_told_apart_and_one_given_twice_is_refused(pack: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "run" / "model.safetensors" for folder in "ab"]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir(parents=True)
+        torch.manual_seed(seed)
+        save_model(path)
+    out = tmp_path / "out"
+    run_evaluation(paths, [pack], "test", ["sparnet"], out, native_sizes=True)
+    names = [f"run, {path}" for path in paths]
+    assert [row["name"] for row in results(out)["rows"]][1:] == names
+    assert list(results(out)["gain_by_native_size"]) == names
+    with pytest.raises(UsageError, match="got it twice"):
+        run_evaluation([paths[0], paths[0]], [pack], "test", ["sparnet"], None, native_sizes=False)
+
+
+def test_an_evaluation_is_not_laid_over_another(pack: Path, tmp_path: Path) -> None:
+    run_evaluation([], [pack], "test", ["sparnet"], tmp_path / "out", native_sizes=False)
+    before = results(tmp_path / "out")
+    with pytest.raises(OutputError, match="holds an evaluation already"):
+        run_evaluation([], [pack], "test", ["dic"], tmp_path / "out", native_sizes=False)
+    assert results(tmp_path / "out") == before
 
 
 def test_native_sizes_are_measured_and_drawn(pack: Path, tmp_path: Path) -> None:

@@ -114,6 +114,19 @@ def test_validation_pictures_are_taken_from_training_where_none_are_given(tmp_pa
     assert 8 <= from_train.count("val") <= 35  # 20 expected, 4 the standard deviation
 
 
+@pytest.mark.parametrize("meant", ["Train", "valid", "validation", "TEST"])
+def test_a_folder_that_is_meant_as_a_split_is_not_mixed_into_training(tmp_path: Path, meant: str) -> None:
+    touch(tmp_path, ["train/a.jpg", f"{meant}/b.jpg"])
+    with pytest.raises(InputError, match=f"got a folder '{meant}', expected splits called train, val, test; rename it"):
+        folder(tmp_path)
+
+
+def test_one_person_in_all_is_refused_where_folders_are_persons(tmp_path: Path) -> None:
+    touch(tmp_path, ["train/a.jpg", "test/b.jpg"])
+    with pytest.raises(InputError, match="got one person in all, expected a folder for each"):
+        folder(tmp_path, identity="folder")
+
+
 def test_a_picture_called_train_is_no_split(tmp_path: Path) -> None:
     assert folder(touch(tmp_path, ["train.png"]), val=0, test=0.99)["train.png"].split == "test"
 

@@ -16,7 +16,7 @@ from fsr.train.networks import build_network
 from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
 
 SHAPES = [(16, 8), (32, 4), (32, 8), (64, 4)]
-MMACS = {"S": 33, "M": 180, "L": 435}
+MMACS = {128: {"S": 33, "M": 180, "L": 436}, 256: {"S": 66, "M": 210, "L": 495}}
 
 
 def counted_multiply_accumulates(network: nn.Module, low: torch.Tensor) -> int:
@@ -45,7 +45,7 @@ def test_shapes_and_arithmetic(tier: str, input_size: int, scale: int) -> None:
     assert config.output_size == input_size * scale
     counted = counted_multiply_accumulates(network, low)
     assert multiply_accumulates(config) == counted
-    assert counted / 1e6 == pytest.approx(MMACS[tier], rel=0.12)
+    assert counted / 1e6 == pytest.approx(MMACS[config.output_size][tier], rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_shapes_and_arithmetic(tier: str, input_size: int, scale: int) -> None:
         # 9 in out + out of every convolution: head, body, tail.
         ("S", 16, 8, (27 * 32 + 32) + 8 * (9 * 32 * 32 + 32) + (9 * 32 * 192 + 192)),
         ("M", 32, 4, (4 * 27 * 64 + 64) + 16 * (9 * 64 * 64 + 64) + (9 * 64 * 192 + 192)),
-        ("L", 64, 4, (16 * 27 * 128 + 128) + 10 * (9 * 128 * 128 + 128) + (9 * 32 * 192 + 192)),
+        ("L", 64, 4, (4 * 27 * 64 + 64) + 10 * (9 * 64 * 64 + 64) + (9 * 64 * 192 + 192)),
     ],
 )
 def test_parameters(tier: str, input_size: int, scale: int, parameters: int) -> None:
@@ -106,14 +106,13 @@ def test_every_output_pixel_comes_from_its_own_place() -> None:
     ("arguments", "flag"),
     [
         (("XXL", 16, 8), "--tier: got 'XXL', expected one of S, M, L, or XL for a teacher"),
-        (("S", 0, 8), "--input-size: got 0"),
-        (("S", 8, 16), "--input-size: got 8"),
-        (("S", 24, 8), "--input-size: got 24, expected a multiple of 16"),
-        (("S", 16, 4), "--scale: got 16 px x 4 = 64 px"),
-        (("S", 16, 0), "--scale: got"),
-        (("S", 16, -8), "--scale: got"),
-        (("S", 48, 4), "--scale: got 48 px x 4 = 192 px"),
-        (("S", 48, 8), "--scale: got 48 px x 8 = 384 px, expected an output of 128 or 256 px"),
+        (("S", 0, 8), "--input-size: got 0 px x 8 = 0 px"),
+        (("S", 8, 16), "--scale: got 16, expected 4 or 8"),
+        (("S", 24, 8), "--input-size: got 24 px x 8 = 192 px"),
+        (("S", 16, 4), "--input-size: got 16 px x 4 = 64 px"),
+        (("S", 16, 0), "--scale: got 0, expected 4 or 8"),
+        (("S", 16, -8), "--scale: got -8"),
+        (("S", 48, 8), "--input-size: got 48 px x 8 = 384 px, expected an output of 128 or 256 px"),
     ],
 )
 def test_a_wrong_shape_names_its_flag(arguments: tuple[str, int, int], flag: str) -> None:

@@ -229,7 +229,7 @@ def test_the_share_outside_is_of_the_crops_area() -> None:
         ({"copies": 0}, "--copies: got 0"),
         ({"workers": -1}, "--workers: got -1"),
         ({"val_share": -0.1}, "--val-share, --test-share: got -0.1"),
-        ({"test_share": 0.95}, "expected a sum below 1"),
+        ({"test_share": 0.95}, "with a sum below 1"),
         ({"val_share": float("nan")}, "got nan"),
         ({"priors": True}, "--priors: got no --landmarker"),
         ({"landmarker": Path("a.task")}, "--landmarker: got no --priors"),

@@ -29,7 +29,7 @@ from fsr.runtime.engines import open_engine
 from fsr.runtime.errors import ParityError
 from fsr.runtime.pixels import RgbBatch, to_float_nchw
 from fsr.train.checkpoint import Checkpoint
-from fsr.train.networks.edge import SHUFFLE, EdgeConfig, EdgeNet
+from fsr.train.networks.edge import EdgeConfig, EdgeNet
 from fsr.train.restore import restore
 
 SHAPES = [(16, 8), (32, 4), (64, 4)]
@@ -57,21 +57,21 @@ def test_takes_and_returns_uint8_nhwc_of_any_batch(input_size: int, scale: int) 
     assert [described(value) for value in model.graph.output] == [restored]
 
 
-@pytest.mark.parametrize("scale", [4, 8])
-def test_the_skip_is_bilinear_enlargement_up_to_the_border(scale: int) -> None:
-    unshuffle = SHUFFLE // scale
+@pytest.mark.parametrize(("scale", "unshuffle"), [(4, 1), (4, 2), (8, 1)])
+def test_the_skip_is_bilinear_enlargement_up_to_the_border(scale: int, unshuffle: int) -> None:
     low = torch.rand(2, 3, 8 * unshuffle, 8 * unshuffle, generator=torch.Generator().manual_seed(scale))
     around = F.pad(low, [unshuffle] * 4, mode="replicate").permute(0, 2, 3, 1)
     with torch.no_grad():
-        enlarged = from_blocks(bilinear_convolution(scale)(to_blocks(around, unshuffle))).permute(0, 3, 1, 2)
+        blocks = bilinear_convolution(scale, unshuffle)(to_blocks(around, unshuffle))
+        enlarged = from_blocks(blocks, scale * unshuffle).permute(0, 3, 1, 2)
     torch.testing.assert_close(enlarged, F.interpolate(low, scale_factor=float(scale), mode="bilinear"))
 
 
 def test_blocks_hold_the_pixels_and_give_them_back() -> None:
     pixels = torch.arange(2 * 16 * 16 * 3.0).reshape(2, 16, 16, 3)
-    blocks = to_blocks(pixels, SHUFFLE)
+    blocks = to_blocks(pixels, 8)
     assert blocks[1, 3 * (8 * 2 + 5) + 1, 0, 1] == pixels[1, 2, 8 + 5, 1]
-    torch.testing.assert_close(from_blocks(blocks), pixels)
+    torch.testing.assert_close(from_blocks(blocks, 8), pixels)
 
 
 @each_shape

@@ -89,13 +89,25 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*EDGE, "--steps", "0"], "--steps: got 0"),
         (["edge", "-o", "OUT"], "Missing option '-p'"),
         ([*ONE_STEP, "-p", "DIR/none"], "no such file"),
-        ([*ONE_STEP, "-p", "DIR/empty"], "no such file"),
+        ([*ONE_STEP, "-p", "DIR/empty"], "got a folder, expected a .safetensors file"),
         ([*ONE_STEP, "-p", "DIR/text.txt"], "damaged"),
         ([*ONE_STEP, "-p", "DIR/small.safetensors"], "got crops of 64 px, expected 128"),
-        ([*EDGE, "--steps", "1", "--scale", "16"], "got crops of 128 px, expected 256 px"),
+        ([*EDGE, "--steps", "1", "--input-size", "32"], "got crops of 128 px, expected 256 px"),
         ([*ONE_STEP, "--tier", "XXL"], "--tier: got 'XXL'"),
         ([*ONE_STEP, "--input-size", "20"], "--input-size: got 20"),
-        ([*ONE_STEP, "--scale", "3"], "--scale: got"),
+        ([*ONE_STEP, "--scale", "3"], "--scale: got 3, expected 4 or 8"),
+        ([*ONE_STEP, "--scale", "16"], "--scale: got 16"),
+        ([*ONE_STEP, "-p", "PACK"], "--pack: got the same faces twice"),
+        ([*ONE_STEP, "--seed", str(2**64)], "--seed: got 18446744073709551616, expected 0 to"),
+        ([*ONE_STEP, "--qat-method", "minmax"], "--qat-method: got it without --qat"),
+        ([*ONE_STEP, "--distill", "features"], "--distill: got it without --teacher"),
+        ([*ONE_STEP, "--feature-layers", "2"], "--feature-layers: got it without --teacher"),
+        ([*ONE_STEP, "--live-teacher"], "--live-teacher: got it without --teacher"),
+        ([*ONE_STEP, "--teacher", "DIR/none", "--feature-weight", "1"], "got it without features in --distill"),
+        (
+            [*ONE_STEP, "--teacher", "DIR/none", "--distill", "features", "--feature-weight", "nan"],
+            "--feature-weight: got nan, expected a number of 0 or more",
+        ),
         ([*ONE_STEP, "--batch", "0"], "--batch: got 0"),
         ([*ONE_STEP, "--lr", "0"], "--lr: got 0"),
         ([*ONE_STEP, "--seed", "-1"], "--seed: got -1"),
@@ -113,7 +125,16 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*ONE_STEP, "--multitask", "-1"], "--multitask: got -1"),
         (["teacher", *ONE_STEP[1:5], "--steps", "1"], "without facial priors"),
         (["teacher", *ONE_STEP[1:5], "--steps", "1", "--network", "kdfsrnet"], "without facial priors"),
-        (["teacher", *ONE_STEP[1:5], "--steps", "1", "--scale", "4"], "--scale: got 16 px x 4 = 64 px"),
+        (["teacher", *ONE_STEP[1:5], "--steps", "1", "--scale", "4"], "--input-size: got 16 px x 4 = 64 px"),
+        (["teacher", *ONE_STEP[1:5], "--steps", "1", "--blocks", "3"], "--blocks: got it without --network kdfsrnet"),
+        (
+            ["teacher", *ONE_STEP[1:5], "--steps", "1", "--network", "kdfsrnet", "--positions"],
+            "--positions: got it without --network compact",
+        ),
+        (
+            ["teacher", *ONE_STEP[1:5], "--steps", "1", "--network", "kdfsrnet", "--blocks", "0"],
+            "--blocks: got 0, expected at least 1",
+        ),
         (["student", *ONE_STEP[1:5], "--steps", "1"], "Missing option '--teacher'"),
         (["student", *ONE_STEP[1:5], "--steps", "1", "--teacher", "DIR/none"], "no such file"),
         (["student", *ONE_STEP[1:5], "--steps", "1", "--teacher", "PACK"], "not a checkpoint"),
@@ -136,7 +157,7 @@ def test_edge_names_what_is_wrong(folder: Path, arguments: list[str], expected: 
         (["evaluate", "-p", "DIR/small.safetensors"], "split 'test' is empty"),
         (["evaluate", "-p", "PACK", "--protocol", "psnr"], "'psnr' is not one of"),
         (["evaluate", "-p", "PACK", "--native-sizes"], "say where with --output"),
-        (["evaluate", "-p", "PACK", "-o", "DIR/text.txt"], "cannot be written"),
+        (["evaluate", "-p", "PACK", "-o", "DIR/text.txt"], "got a file, expected a folder"),
     ],
 )
 def test_evaluate_names_what_is_wrong(folder: Path, arguments: list[str], expected: str) -> None:
@@ -152,6 +173,14 @@ def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "out" / "model.safetensors")
     check_sentence(fsr_train(tmp_path, ONE_STEP), "holds a run already")
+    (tmp_path / "copied").mkdir()
+    alone = tmp_path / "copied" / "model.safetensors"
+    alone.write_bytes((tmp_path / "out" / "model.safetensors").read_bytes())
+    for again in ([], ["--resume"]):
+        check_sentence(
+            fsr_train(tmp_path, [*ONE_STEP, "-o", "DIR/copied", *again]), "holds a trained model.safetensors"
+        )
+    assert alone.read_bytes() == (tmp_path / "out" / "model.safetensors").read_bytes()
     assert fsr_train(tmp_path, [*ONE_STEP, "--resume"]).exit_code == 0
     result = fsr_train(tmp_path, ["evaluate", "DIR/out/model.safetensors", "-p", "PACK"])
     assert result.exit_code == 0, result.output
@@ -161,12 +190,13 @@ def test_the_chain_from_pictures_to_a_scored_model(tmp_path: Path) -> None:
 def test_a_checkpoint_tells_how_it_was_made(folder: Path) -> None:
     first = fsr_train(folder, [*ONE_STEP, "--mirror", "--threads", "1"])
     assert first.exit_code == 0, first.output
-    again = ["edge", "-p", "PACK", "-p", "DIR/pack.safetensors", "--tier", "S", "--input-size", "16", "--scale", "8"]
+    make_pack(folder / "more.safetensors", train=3, val=1, test=0, source="others")
+    again = ["edge", "-p", "PACK", "-p", "DIR/more.safetensors", "--tier", "S", "--input-size", "16", "--scale", "8"]
     again += ["--steps", "1", "--mirror", "--init", "DIR/out/model.safetensors", "-o", "DIR/more"]
     assert fsr_train(folder, again).exit_code == 0
     training = load_checkpoint(folder / "more" / "model.safetensors").training
     shape = "--tier S --input-size 16 --scale 8"
-    packs = "--pack pack.safetensors --pack pack.safetensors"
+    packs = "--pack pack.safetensors --pack more.safetensors"
     assert training["command"] == (
         f"fsr-train edge {packs} --output more --steps 1 {shape} --init out/model.safetensors --mirror"
     )

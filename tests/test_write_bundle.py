@@ -172,7 +172,7 @@ def test_without_a_pack_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.M
     made = write_bundle(config_of(tmp_path, (16, 8)), QUIET)
     (model,) = made.manifest.models
     assert model.quality == []
-    assert (model.native_from, model.native_to, model.native_measured) == (0, 128, False)
+    assert (model.native_from, model.native_to, model.native_measured) == (0, 16, False)
     assert [entry.data for entry in model.parity] == ["parity set"]
     card = (made.folder / "CARD.md").read_text(encoding="utf-8")
     assert "Quality was not measured." in card
@@ -256,7 +256,7 @@ def test_native_ranges_follow_the_curves() -> None:
 def test_unmeasured_models_serve_up_to_their_input_size() -> None:
     assert native_ranges(contestants(b=32, a=16), {}) == {
         "a": NativeRange(0, 16, False),
-        "b": NativeRange(16, 128, False),
+        "b": NativeRange(16, 32, False),
     }
 
 

@@ -15,7 +15,7 @@ from fsr.export.to_onnx import to_onnx
 from fsr.runtime.pixels import RgbBatch, to_float_nchw
 from fsr.train.checkpoint import Checkpoint, save_checkpoint
 from fsr.train.degrade import shrink
-from fsr.train.networks.edge import SHUFFLE, EdgeConfig, EdgeNet
+from fsr.train.networks.edge import EdgeConfig, EdgeNet
 from fsr.train.pack import SPLITS, Face, PackInfo, write_pack
 
 FRAMING = "runtime"
@@ -51,18 +51,17 @@ def tiny_checkpoint(input_size: int, scale: int) -> Checkpoint:
 def _fit(network: EdgeNet) -> None:
     """Beat bicubic on the portraits: random features, and the tail that makes most of them.
 
-    The tail is linear in its weights, so least squares with a little ridge takes the place of training. For outputs of
-    128 px alone: there the tail sees the body's features as they are.
+    The tail is linear in its weights, so least squares with a little ridge takes the place of training.
     """
     high = parity_faces(FRAMING, network.config.input_size, network.config.output_size, seed=1).high
     low = torch.from_numpy(to_float_nchw(shrink(high, network.config.input_size)))
     network.tail.weight.zero_()
-    residual = torch.from_numpy(to_float_nchw(high)) - network(low)  # (N, 3, 128, 128): what bilinear lacks
-    features = F.relu(network.head(F.pixel_unshuffle(low, network.unshuffle)))
-    for layer in network.body:
-        features = F.relu(layer(features))
-    patches = F.unfold(features, 3, padding=1).transpose(1, 2).flatten(0, 1).double()  # (N 256, 288)
-    target = F.pixel_unshuffle(residual, SHUFFLE).flatten(2).transpose(1, 2).flatten(0, 1).double()  # (N 256, 192)
+    bilinear, features = network.with_features(low)
+    residual = torch.from_numpy(to_float_nchw(high)) - bilinear  # (N, 3, 128, 128)
+    patches = F.unfold(features[-1], 3, padding=1).transpose(1, 2).flatten(0, 1).double()  # (N 256, 288)
+    target = (
+        F.pixel_unshuffle(residual, network.config.shuffle).flatten(2).transpose(1, 2).flatten(0, 1).double()
+    )  # (N 256, 192)
     ridge = 1e-2 * torch.eye(patches.shape[1], dtype=torch.float64)
     solved = torch.linalg.solve(patches.T @ patches + ridge, patches.T @ target)  # (288, 192)
     network.tail.weight.copy_(solved.T.reshape(network.tail.weight.shape))

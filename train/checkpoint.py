@@ -16,6 +16,8 @@ from .tensor_file import open_tensors, read_all, save_tensors
 FORMAT = "fsr-checkpoint"
 VERSION = 1
 ADVICE = "train one with fsr-train edge"
+MODEL_FILE = "model.safetensors"
+"""In the folder of a run."""
 
 
 @dataclass(frozen=True)

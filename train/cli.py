@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..runtime.command_line import Commands, error_sentences
 from ..runtime.errors import TrainingDivergedError, TrainingStoppedError
 from .provenance import command_line
+
+OF_TEACHERS = ("distill", "distill_weight", "distill_share", "live_teacher", "teacher_cache")
+OF_FEATURES = ("feature_weight", "feature_layers")
+"""Options of edge that only say something where there are teachers, and of those where features are distilled."""
 
 PATIENCE = 3.0
 """Seconds that the other processes of a machine give the first one to say what went wrong, and torchrun to end all."""
@@ -145,6 +150,14 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def require_use(options: Sequence[str], without: str) -> None:
+    """Refuse options that were given and would have no effect `without` something else, which was not."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in options and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[-1]}: got it without {without}, expected both or neither")
+
+
 def multitask_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--multitask", type=float, default=0.0, show_default=True,
@@ -213,7 +226,8 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 @click.option(
     "--mirror",
     is_flag=True,
-    help="Hold the weights symmetric: every step learns from the mirrored faces too, at no cost. For aligned faces.",
+    help="Hold the weights symmetric: every step learns from the mirrored faces too, at no cost. For aligned faces; "
+    "not with --branches.",
 )
 @click.option(
     "--qat",
@@ -234,7 +248,7 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
     "students",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Checkpoint whose outputs teach in place of the teachers', whose features then do.",
+    help="Checkpoint whose outputs teach in place of the teachers', whose --distill features then do.",
 )
 @click.option("--distill", default="output", show_default=True, help="What is learned: output, features or both.")
 @click.option("--distill-weight", default=0.5, show_default=True, help="Share of the teachers' output in the loss.")
@@ -263,8 +277,9 @@ def edge(
 ) -> None:  # fmt: skip
     """Train an edge student, from the faces alone or taught by trained networks as well.
 
-    OUTPUT receives model.safetensors (averaged weights), log.csv, curve.png, samples.png (low | bicubic | restored |
-    original) and state.safetensors, from which --resume goes on after a kill. With --qat the log says psnr_int8 too.
+    OUTPUT receives model.safetensors (averaged weights), log.csv, samples.png (low | bicubic | restored | original)
+    and state.safetensors, from which --resume goes on after a kill, within half a minute and then every two or, with
+    --steps, at every tenth of them; in the end curve.png. With --qat the log says psnr_int8 too.
 
     \b
     fsr-train edge -p faces.safetensors --tier L --minutes 60 -o runs/edge-L
@@ -288,9 +303,15 @@ def edge(
         command=command_line(),
     )  # fmt: skip
     network = EdgeConfig(tier, input_size, scale, positions)
+    if not qat:
+        require_use(["qat_method"], "--qat")
     distillation = None
-    if teachers or students:
+    if not (teachers or students):
+        require_use([*OF_FEATURES, *OF_TEACHERS], "--teacher")
+    else:
         outputs, features = parts_named(distill)
+        if not features:
+            require_use(OF_FEATURES, "features in --distill")
         decay = Decay(features=feature_weight, output=0.0, share=distill_share)
         distillation = Distillation(
             teachers, students, outputs, features, distill_weight, decay, feature_layers, live_teacher, teacher_cache
@@ -343,6 +364,10 @@ def teacher(
     from .prior_views import VIEWS
     from .recipes.teacher import TeacherRecipe, train_teacher
 
+    if network == "compact":
+        require_use(["blocks"], "--network kdfsrnet")
+    else:
+        require_use(["tier", "positions"], "--network compact")
     settings = usual(network, optimizer, lr, batch)
     channels = {**VIEWS, "none": 0}[prior or ("channels" if network == "compact" else "rendered")]
     shape = (
@@ -400,7 +425,10 @@ def student(
     from .optimizers import usual
     from .recipes.student import StudentRecipe, train_student
 
-    settings = usual(load_checkpoint(teacher_path).network, optimizer, lr, batch)
+    kind = load_checkpoint(teacher_path).network
+    if kind == "compact":
+        require_use(["blocks"], "a kdfsrnet --teacher")
+    settings = usual(kind, optimizer, lr, batch)
     loop = LoopConfig(
         minutes=minutes,
         steps=steps,

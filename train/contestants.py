@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,14 @@ import numpy as np
 
 from ..runtime.bundle import Bundle, ModelEntry, open_bundle
 from ..runtime.engines import open_engine
-from ..runtime.errors import InputError
+from ..runtime.errors import InputError, UsageError
 from ..runtime.pixels import RgbBatch
-from .checkpoint import load_checkpoint
+from .checkpoint import MODEL_FILE, load_checkpoint
 from .degrade import shrink
 from .pack import PackInfo
 from .prior_views import plain_views, require_view
 from .priors import Priors, read_priors
 from .restore import restore
-from .validation import MODEL_FILE
 
 BATCH = 50
 MARK = "(sees the prior)"
@@ -56,6 +56,19 @@ def open_contestants(path: Path) -> list[Contestant]:
     if not path.exists():
         raise InputError(f"{path}: nothing there; expected a checkpoint (.safetensors) or a bundle's folder")
     return [_of_checkpoint(path)]
+
+
+def open_all(paths: Sequence[Path]) -> list[Contestant]:
+    """Those of all paths, as `open_contestants`; where several would have one name, with their paths behind it.
+
+    Raises:
+        UsageError: a path is given twice.
+    """
+    if twice := [path for path, times in Counter(path.resolve() for path in paths).items() if times > 1]:
+        raise UsageError(f"{twice[0]}: got it twice, expected every model once")
+    opened = [(path, contestant) for path in paths for contestant in open_contestants(path)]
+    times = Counter(contestant.name for _, contestant in opened)
+    return [replace(one, name=f"{one.name}, {path}") if times[one.name] > 1 else one for path, one in opened]
 
 
 def _of_checkpoint(path: Path) -> Contestant:

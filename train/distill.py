@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +35,11 @@ class Decay:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise UsageError(f"--distill-share: got {self.share}, expected a share of the run from 0 to 1")
-        if min(self.features, self.output) < 0 or self.stairs < 2:
-            raise UsageError(f"got weights {self.features} and {self.output}, expected none below 0")
+        for flag, weight in (("--feature-weight", self.features), ("--output-weight", self.output)):
+            if not 0 <= weight < math.inf:
+                raise UsageError(f"{flag}: got {weight}, expected a number of 0 or more")
+        if self.stairs < 2:
+            raise ValueError(f"stairs: got {self.stairs}, expected at least 2")
 
     def listens(self, share_done: float) -> bool:
         """Whether the teacher still counts after this share of the run."""

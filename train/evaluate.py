@@ -12,7 +12,7 @@ from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
 from ..runtime.errors import InputError, UsageError
 from ..runtime.pixels import RgbBatch
-from .contestants import Contestant, bicubic, fitting, open_contestants, priors_for
+from .contestants import Contestant, bicubic, fitting, open_all, priors_for
 from .degrade import CLEAN, degrade, shrink
 from .details import DetailRow, Instruments, detail_rows, detail_table, identity_network
 from .groups import GroupRow, group_rows, group_table, measured
@@ -22,7 +22,7 @@ from .native_size import NativeSizeCurve, native_size_curve
 from .pack import PackInfo, open_pack, read_split
 from .pictures import save_sheet
 from .priors import Priors
-from .results import Row, native_size_table, table, write_results
+from .results import Row, native_size_table, require_free_for_results, table, write_results
 
 SHEET_FACES = 8
 
@@ -172,7 +172,9 @@ def run_evaluation(
 
     trunk: of LPIPS, which is a detail.
     """
-    contestants = [contestant for path in paths for contestant in open_contestants(path)]
+    if output is not None:
+        require_free_for_results(output)
+    contestants = open_all(paths)
     if native_sizes and contestants and all(c.sees_prior for c in contestants):
         raise UsageError("--native-sizes: got only models that see the prior, expected one that restores without it")
     lpips = Lpips.open(trunk) if trunk else None

@@ -16,6 +16,9 @@ CELEBA_NAME = re.compile(r"(\d{6})(?:_(\d+))?\.(?:jpg|jpeg|png)$", re.IGNORECASE
 CELEBA_LAST = {"train": 162770, "val": 182637, "test": 202599}
 """Last official number of each split (list_eval_partition.txt of CelebA)."""
 
+SPLIT_LIKE = frozenset({*SPLITS, "training", "validation", "valid", "dev", "testing"})
+"""Names, in lower case, of folders that are meant as splits: what is held out there must not become training faces."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -79,16 +82,23 @@ def folder_pictures(folder: Path, *, identity: str, val_share: float, test_share
     identity: `picture` (every picture another person) or `folder` (the sub-folder names the person).
     Sub-folders called train, val and test are the splits; otherwise, and for a val split that is missing, a hash of
     the identity decides, so that a picture keeps its split when others come or go.
+
+    Raises:
+        InputError: a sub-folder has nearly the name of a split, or all pictures are of one person.
     """
     pictures = []
     for path in find_images(folder):
         name = path.relative_to(folder).as_posix()
         top, *below = name.split("/")
+        if below and top not in SPLITS and top.casefold() in SPLIT_LIKE:
+            raise InputError(f"{folder}: got a folder {top!r}, expected splits called {', '.join(SPLITS)}; rename it")
         rest = "/".join(below) if top in SPLITS and below else name
         # train/1.jpg and test/1.jpg are two pictures, but train/anna and test/anna are one person.
         person = rest.rpartition("/")[0] if identity == "folder" else name.rpartition(".")[0]
         pictures.append(Picture(path, name, person, top if top in SPLITS and below else ""))
     given = {picture.split for picture in pictures} - {""}
+    if identity == "folder" and len(pictures) > 1 and len({picture.identity for picture in pictures}) == 1:
+        raise InputError(f"--identity folder: {folder}: got one person in all, expected a folder for each")
 
     def split_of(picture: Picture) -> str:
         share = _share(picture.identity)

@@ -24,6 +24,7 @@ from ..runtime.errors import CheckpointError, TrainingDivergedError, TrainingSto
 from ..runtime.files import atomic_path, require_writable
 from ..runtime.interrupt import stop_on_interrupt
 from .board import open_board
+from .checkpoint import MODEL_FILE
 from .device import use_bf16
 from .muon import Muon
 from .processes import Crew
@@ -32,6 +33,8 @@ from .state import LoopState, load_state, save_state
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.csv"
 WARM_UP_STEPS = 100
+SEEDS = 2**63
+"""Of PyTorch's generators."""
 TRAINED_TO_VALIDATED = 4
 """How many times as long as a validation takes is trained, at least, until the next."""
 
@@ -69,8 +72,8 @@ class LoopConfig:
         ):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{flag}: got {value}, expected a number above 0")
-        if self.seed < 0:
-            raise UsageError(f"--seed: got {self.seed}, expected 0 or more")
+        if not 0 <= self.seed < SEEDS:
+            raise UsageError(f"--seed: got {self.seed}, expected 0 to {SEEDS - 1}")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise UsageError(f"--precision: got {self.precision!r}, expected auto, bf16 or fp32")
         if self.tensorboard:
@@ -145,6 +148,8 @@ def train(
     if (folder / STATE_FILE).exists():
         state = load_state(folder / STATE_FILE, network, averaged, optimizers, identity)
         console.print(f"resumed at step {state.step}, {state.seconds / 60:.1f} minutes in")
+    elif resume:
+        console.print(f"{folder}: no run to go on with; begun anew")
     crew.require_same({**identity, "step": state.step})
     crew.follow_first(network)
     console.print(f"training {crew.describe(config.precision)}")
@@ -229,10 +234,13 @@ def require_free(folder: Path, resume: bool) -> None:
     """Refuse to begin a second run in a folder.
 
     Raises:
-        CheckpointError: `folder` holds a run and `resume` is not asked for.
+        CheckpointError: `folder` holds a run and `resume` is not asked for, or a model alone, which would be lost.
     """
-    if (folder / STATE_FILE).exists() and not resume:
+    has_state = (folder / STATE_FILE).exists()
+    if has_state and not resume:
         raise CheckpointError(f"{folder}: holds a run already; go on with --resume or choose another --output")
+    if not has_state and (folder / MODEL_FILE).exists():
+        raise CheckpointError(f"{folder}: holds a trained {MODEL_FILE} without {STATE_FILE}; choose another --output")
 
 
 def make_optimizers(network: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .networks.edge import SHUFFLE, EdgeNet
+from .networks.edge import EdgeNet
 
 
 class Mirrored(nn.Module):
@@ -44,11 +44,9 @@ class Mirrored(nn.Module):
 
 def mirror(network: EdgeNet) -> EdgeNet:
     """Hold the weights symmetric from now on, in place; a network that was not becomes another."""
-    pixels = in_place(3, network.unshuffle)
-    hidden = in_pairs(network.body[0].in_channels, network.fold)  # pyright: ignore[reportArgumentType]
-    shuffled = in_pairs(network.tail.in_channels, 1)
+    pixels, hidden = in_place(3, network.config.unshuffle), in_pairs(network.config.channels)
     layers = [(network.head, hidden, pixels), *((layer, hidden, hidden) for layer in network.body)]
-    for layer, outputs, inputs in [*layers, (network.tail, in_place(3, SHUFFLE), shuffled)]:
+    for layer, outputs, inputs in [*layers, (network.tail, in_place(3, network.config.shuffle), hidden)]:
         parametrize.register_parametrization(layer, "weight", Mirrored(outputs, inputs))
         parametrize.register_parametrization(layer, "bias", Mirrored(outputs, flip=False))
     if network.positions is not None:
@@ -61,10 +59,9 @@ def in_place(groups: int, side: int) -> Tensor:
     return torch.arange(groups * side**2).reshape(groups, side, side).flip(-1).flatten()
 
 
-def in_pairs(channels: int, side: int) -> Tensor:
-    """Channels in pairs half of them apart; those that are shuffled by `side` later, as pixels too."""
-    blocks = torch.arange(channels).reshape(-1, side, side)
-    return blocks.roll(len(blocks) // 2, 0).flip(-1).flatten()
+def in_pairs(channels: int) -> Tensor:
+    """Channels in pairs half of them apart."""
+    return torch.arange(channels).roll(channels // 2)
 
 
 def unmirrored(network: EdgeNet) -> EdgeNet:

@@ -164,7 +164,9 @@ def open_packs(paths: Sequence[Path], *, output_size: int) -> list[PackInfo]:
 
 
 def check_splits(packs: Sequence[PackInfo]) -> None:
-    """Refuse identities that one pack trains on and another validates or tests on."""
+    """Refuse a pack that is given twice, and identities that one pack trains on and another validates or tests on."""
+    if len({tuple(sorted(pack.sha256.items())) for pack in packs}) < len(packs):
+        raise PackError("--pack: got the same faces twice, expected every pack once")
     trained = {(pack.source, face.identity) for pack in packs for face in pack.faces["train"]}
     held_out = {
         (pack.source, face.identity) for pack in packs for split in ("val", "test") for face in pack.faces[split]

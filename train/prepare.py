@@ -93,7 +93,8 @@ class PrepareConfig:
             raise UsageError(f"--workers: got {self.workers}, expected 0 (one a core) or more")
         if not (self.val_share >= 0 and self.test_share >= 0 and self.val_share + self.test_share < 1):
             raise UsageError(
-                f"--val-share, --test-share: got {self.val_share}, {self.test_share}, expected a sum below 1"
+                f"--val-share, --test-share: got {self.val_share}, {self.test_share}, expected two from 0 on with a "
+                "sum below 1"
             )
         if self.priors and self.landmarker is None:
             raise UsageError("--priors: got no --landmarker, expected one naming MediaPipe's face_landmarker.task")

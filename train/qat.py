@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..calibration.int8 import first_is_cheap, weight_scales
 from ..calibration.ranges import LEVELS, Histogram, threshold
 from ..runtime.pixels import RgbBatch, to_float_nchw
-from .networks.edge import SHUFFLE, EdgeNet
+from .networks.edge import EdgeNet
 
 FACES, BATCH = 256, 32
 """Training faces that thresholds are measured on, and how many at once."""
@@ -110,7 +110,7 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
 
     if not head_in_float(student):
         student.head = layer("head")
-        student.head.unshuffled = student.unshuffle
+        student.head.unshuffled = student.config.unshuffle
     student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
     student.tail = layer("tail")
     if student.config.scale == WHOLE_SCALE:
@@ -120,7 +120,7 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
 
 def head_in_float(student: EdgeNet) -> bool:
     """Whether export leaves the head in float: it costs little, or a value a place is added to what it makes."""
-    skip = 9 * 3 * SHUFFLE**2 * 3 * (SHUFFLE // student.config.scale) ** 2  # deployed as a convolution, in float
+    skip = 9 * 3 * student.config.shuffle**2 * 3 * student.config.unshuffle**2  # deployed as a convolution, in float
     sizes = [layer.weight.numel() for layer in _convolutions(student).values()]
     return student.positions is not None or first_is_cheap([*sizes, skip])
 

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..runtime.files import write_text
+from ..runtime.errors import OutputError
+from ..runtime.files import require_writable, write_text
 from .contestants import MARK
 from .details import DetailRow
 from .groups import GroupRow
 from .lpips import Lpips
 from .metrics import protocol_named
 from .native_size import NativeSizeCurve, save_curve
+
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,17 @@ def native_size_table(curves: Mapping[str, NativeSizeCurve]) -> Table:
     return shown
 
 
+def require_free_for_results(folder: Path) -> None:
+    """Before long work: files can be written there, and none of another evaluation would lie between them.
+
+    Raises:
+        OutputError: it is not so.
+    """
+    if (folder / RESULTS).exists():
+        raise OutputError(f"{folder}: holds an evaluation already; choose another --output, or remove it")
+    require_writable(folder)
+
+
 def write_results(
     folder: Path,
     rows: Sequence[Row],
@@ -78,6 +92,6 @@ def write_results(
         "details": [asdict(row) for row in looked],
         "groups": [asdict(row) for row in served],
     }
-    write_text(folder / "results.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / RESULTS, json.dumps(result, indent=1) + "\n")
     if curves:
         save_curve(curves, folder / "native_size.png")

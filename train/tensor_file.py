@@ -37,6 +37,8 @@ def open_tensors(
     path: Path, framework: Literal["numpy", "pt"], error: type[FsrError], advice: str
 ) -> Iterator[tuple[Any, dict[str, str]]]:
     """Yield the open file and its metadata; damage raises `error` with `advice`."""
+    if path.is_dir():
+        raise error(f"{path}: got a folder, expected a .safetensors file, such as the model.safetensors in it")
     if not path.is_file():
         raise error(f"{path}: no such file; {advice}")
     try:

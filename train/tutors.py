@@ -49,6 +49,11 @@ class Distillation:
     def __post_init__(self) -> None:
         if not self.teachers:
             raise UsageError("--student: got it without --teacher; give it as --teacher to distil its output")
+        if self.students and not self.features:
+            raise UsageError(
+                "--student: got it without features in --distill, so that no --teacher would teach; expected "
+                "--distill output,features, or it as --teacher"
+            )
         if not (self.output or self.features):
             raise UsageError("--distill: got nothing, expected output, features or both")
         if not 0 <= self.weight <= 1:

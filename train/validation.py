@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..runtime.errors import PackError
 from ..runtime.pixels import RgbBatch
-from .checkpoint import Checkpoint, save_checkpoint
+from .checkpoint import MODEL_FILE, Checkpoint, save_checkpoint
 from .degrade import shrink
 from .metrics import psnr_batch
 from .networks import name_of
@@ -21,7 +21,6 @@ from .pictures import SHEET_FILE, save_sheet
 from .restore import restore
 from .state import LoopState
 
-MODEL_FILE = "model.safetensors"
 VALIDATION_FACES = 300
 SHEET_FACES = 6
 

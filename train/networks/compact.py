@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...runtime.errors import UsageError
-from .edge import GRID, SHUFFLE, EdgeConfig, EdgeNet
+from .edge import EdgeConfig, EdgeNet, unshuffle
+
+PRIOR_SIZE = 128
+"""Side in pixels of the prior that the networks see and predict, whatever the size of the output."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ class CompactConfig:
     @property
     def prior_size(self) -> int:
         """Side of the prior in pixels."""
-        return GRID * SHUFFLE
+        return PRIOR_SIZE
+
+    @property
+    def prior_unshuffle(self) -> int:
+        """Side of the block of the prior that one place of the grid sees."""
+        return self.prior_size // self.edge.grid
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,7 +67,8 @@ class CompactNet(nn.Module):
         super().__init__()
         self.config = config
         self.edge = EdgeNet(config.edge)
-        self.prior = nn.Conv2d(config.prior * SHUFFLE**2, self.edge.head.out_channels, 3, padding=1, bias=False)
+        seen = config.prior * config.prior_unshuffle**2
+        self.prior = nn.Conv2d(seen, config.edge.channels, 3, padding=1, bias=False)
         # Starts as the network without a prior: beside 768 channels the face's three would hardly be heard.
         nn.init.zeros_(self.prior.weight)
 
@@ -68,7 +76,7 @@ class CompactNet(nn.Module):
         return self.with_features(low, prior)[0]
 
     def with_features(self, low: Tensor, prior: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The restored face and the features after every layer of the body, (N, channels, 16, 16)."""
+        """The restored face and the features after every layer of the body, (N, channels, grid, grid)."""
         # The convolution of a concatenation is the sum of two, and the optimizer may treat them differently.
-        seen = self.edge.head(F.pixel_unshuffle(low, self.edge.unshuffle))
-        return self.edge.run(seen + self.prior(F.pixel_unshuffle(prior, SHUFFLE)), low)
+        seen = self.edge.head(unshuffle(low, self.config.edge.unshuffle))
+        return self.edge.run(seen + self.prior(unshuffle(prior, self.config.prior_unshuffle)), low)

@@ -43,8 +43,10 @@ class KdfsrConfig:
                 f"--scale: got {self.input_size} px x {self.scale} = {self.output_size} px, "
                 f"expected an output of a multiple of {2**LEVELS} px"
             )
-        if self.blocks < 1 or self.prior < 0:
-            raise UsageError(f"got {self.blocks} blocks and {self.prior} prior channels, expected at least 1 and 0")
+        if self.blocks < 1:
+            raise UsageError(f"--blocks: got {self.blocks}, expected at least 1")
+        if self.prior < 0:
+            raise UsageError(f"got {self.prior} channels of a prior, expected 0 or more")
 
     @property
     def output_size(self) -> int:

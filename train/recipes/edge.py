@@ -21,14 +21,15 @@ from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.pixels import RgbBatch
 from ..batches import FaceBatches
 from ..camera import relit
-from ..checkpoint import load_checkpoint
+from ..checkpoint import MODEL_FILE, load_checkpoint
 from ..degrade import CLEAN, DEGRADATIONS, ROBUST, degrade
 from ..device import use_bf16
 from ..distill import Trainee, prior_head, prior_loss
 from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train
 from ..losses import LOSSES
 from ..mirror import is_mirrored, mirror, unmirrored
-from ..networks.edge import GRID, SHAPES, SHUFFLE, EdgeConfig, EdgeNet
+from ..networks.compact import PRIOR_SIZE
+from ..networks.edge import EdgeConfig, EdgeNet
 from ..pack import PackInfo, open_packs, read_split
 from ..pictures import CURVE_FILE, save_training_curve
 from ..priors import CHANNELS, prior_channels, read_priors
@@ -41,7 +42,7 @@ from ..state import LoopState
 from ..teacher_outputs import Tutor, cache_lessons
 from ..teachers import data_of
 from ..tutors import CACHE_FILE, Distillation, Faculty, imitation, lessons_of, match_layers, open_faculty
-from ..validation import MODEL_FILE, Validation, describe
+from ..validation import Validation, describe
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None, crew: Crew | 
     faculty, adapters = match_layers(
         replace(faculty, priors=priors), student, distillation.layers if distillation else 0, low
     )
-    head = prior_head(SHAPES[recipe.network.tier][0], len(CHANNELS), SHUFFLE) if recipe.multitask else None
+    shape = recipe.network
+    head = prior_head(shape.channels, len(CHANNELS), PRIOR_SIZE // shape.grid) if recipe.multitask else None
     tutor = hire(recipe, faculty, low, console, crew)
     student = trainable(recipe, student, low, observe, console)
     if recipe.qat:
@@ -143,7 +145,7 @@ def train_edge(recipe: EdgeRecipe, console: Console | None = None, crew: Crew | 
         else:
             loss = LOSSES[recipe.loss](restored.float(), high)
         if trained.prior_head and priors:
-            maps = prior_channels(priors, draw.indices, draw.mirrored, GRID * SHUFFLE, low.device)
+            maps = prior_channels(priors, draw.indices, draw.mirrored, PRIOR_SIZE, low.device)
             reliable = torch.from_numpy(priors.reliable[draw.indices]).to(low.device)
             loss = loss + recipe.multitask * prior_loss(trained.prior_head(features[-1]), maps, reliable)
         return loss

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from ...runtime.errors import CheckpointError, UsageError
 from ..batches import FaceBatches
+from ..checkpoint import MODEL_FILE
 from ..degrade import shrink
 from ..distill import Decay, Trainee, feature_loss, prior_head, prior_loss
 from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train
 from ..losses import LOSSES, l1
 from ..networks import name_of
-from ..networks.compact import CompactNet
-from ..networks.edge import SHAPES, SHUFFLE, EdgeNet
+from ..networks.compact import PRIOR_SIZE, CompactNet
+from ..networks.edge import EdgeNet
 from ..networks.kdfsrnet import BLOCKS, CHANNELS, KdfsrConfig, KdfsrNet
 from ..optimizers import OPTIMIZERS
 from ..pack import open_packs, read_split
@@ -35,7 +36,7 @@ from ..priors import prior_channels, read_priors
 from ..processes import Crew
 from ..provenance import provenance
 from ..teachers import Teacher, data_of, open_teacher, require_same_task
-from ..validation import MODEL_FILE, Validation, describe
+from ..validation import Validation, describe
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,5 @@ def student_of(teacher: Teacher, blocks: int) -> EdgeNet | KdfsrNet:
 def head_of(student: EdgeNet | KdfsrNet) -> nn.Module:
     """From the student's last feature to `priors.prior_channels`."""
     if isinstance(student, EdgeNet):
-        return prior_head(SHAPES[student.config.tier][0], len(PRIOR_CHANNELS), SHUFFLE)
+        return prior_head(student.config.channels, len(PRIOR_CHANNELS), PRIOR_SIZE // student.config.grid)
     return prior_head(CHANNELS, len(PRIOR_CHANNELS), 1)

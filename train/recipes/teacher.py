@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ...runtime.errors import UsageError
 from ..batches import FaceBatches
+from ..checkpoint import MODEL_FILE
 from ..degrade import shrink
 from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train
 from ..losses import LOSSES
@@ -31,7 +32,7 @@ from ..prior_views import plain_views, view
 from ..priors import prior_channels, read_priors, require_priors
 from ..processes import Crew
 from ..provenance import provenance
-from ..validation import MODEL_FILE, Validation, describe
+from ..validation import Validation, describe
 
 
 @dataclass(frozen=True)
