@@ -75,7 +75,7 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         ParityError: an ONNX file is more than one grey level from PyTorch.
         CheckpointError, PackError, BundleError, InputError: an input is missing, damaged or unfit.
     """
-    checkpoints = {network_name(c): c for c in map(load_checkpoint, config.checkpoints)}
+    checkpoints = dict(map(open_student, config.checkpoints))
     if len(checkpoints) != len(config.checkpoints):
         raise UsageError("got two checkpoints of the same tier, input size and scale, expected different ones")
     if len(framings := {c.framing for c in checkpoints.values()}) > 1:
@@ -134,6 +134,15 @@ def require_fitting(packs: Sequence[PackInfo], checkpoints: Sequence[Checkpoint]
         if not any(fits(pack, *kind) for kind in kinds):
             expected = " or ".join(f"{framing_name} framing, {size} px" for framing_name, size in sorted(kinds))
             raise UsageError(f"{pack.path}: got {pack.framing} framing, {pack.size} px, expected {expected}")
+
+
+def open_student(path: Path) -> tuple[str, Checkpoint]:
+    """A checkpoint and its network's name; errors name the file."""
+    checkpoint = load_checkpoint(path)
+    try:
+        return network_name(checkpoint), checkpoint
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def network_name(checkpoint: Checkpoint) -> str:

@@ -71,7 +71,7 @@ def test_weights_are_kept_in_float32_and_in_order(tmp_path: Path, checkpoint: Ch
 
 
 def test_a_missing_checkpoint_says_how_to_train_one(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: no such file; train one with fsr-train edge"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: no such file; train one with fsr-train"):
         load_checkpoint(tmp_path / "model.safetensors")
 
 

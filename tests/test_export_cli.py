@@ -48,7 +48,7 @@ def assert_one_line(result: Result, *parts: str, exit_code: int = 2) -> None:
 @each_command
 def test_a_missing_checkpoint(command: str, tmp_path: Path) -> None:
     result = run(command, tmp_path / "nowhere.safetensors", tmp_path / "out")
-    assert_one_line(result, f"{tmp_path / 'nowhere.safetensors'}: no such", "train one with fsr-train edge")
+    assert_one_line(result, f"{tmp_path / 'nowhere.safetensors'}: no such", "train one with fsr-train")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from .tensor_file import open_tensors, read_all, save_tensors
 
 FORMAT = "fsr-checkpoint"
 VERSION = 1
-ADVICE = "train one with fsr-train edge"
+ADVICE = "train one with fsr-train"
 MODEL_FILE = "model.safetensors"
 """In the folder of a run."""
 

@@ -99,9 +99,9 @@ def main() -> None:
 def prepare(**options: Any) -> None:
     """Find, align and pack the faces of a folder.
 
-    Pictures that cannot be read, hold no face, or show the same face again are skipped; OUTPUT.report.json names each
-    with the reason. Sub-folders called train, val and test are taken as the splits. With --priors, look at
-    OUTPUT.priors.png: faces | mesh | parts | heat maps, those not relied on framed red.
+    Pictures that cannot be read, hold no face, one much smaller than --size, or the same face again are skipped;
+    OUTPUT.report.json names each with the reason. Sub-folders called train, val and test are taken as the splits. With
+    --priors, look at OUTPUT.priors.png: faces | mesh | parts | heat maps, those not relied on framed red.
     """
     from rich.console import Console
 
@@ -204,6 +204,9 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 @click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs; XL only teaches.")
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
+@click.option(
+    "--grid", type=int, default=0, help="Side of the feature maps: 16 or 32. [default: the input's, at most 32]"
+)
 @click.option("--batch", default=32, show_default=True, help="Faces a step, of all processes together.")
 @click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, tier S 6e-3; with --qat 1e-3]")
 @click.option(
@@ -268,7 +271,7 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 )
 @multitask_option
 def edge(
-    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, minutes: float | None,
+    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, grid: int, minutes: float | None,
     steps: int | None, batch: int, lr: float | None, loss: str, native_span: float, positions: bool, init: Path | None,
     resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
     students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
@@ -302,7 +305,7 @@ def edge(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    network = EdgeConfig(tier, input_size, scale, positions)
+    network = EdgeConfig(tier, input_size, scale, positions, grid)
     if not qat:
         require_use(["qat_method"], "--qat")
     distillation = None

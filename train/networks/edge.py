@@ -72,7 +72,7 @@ class EdgeConfig:
             object.__setattr__(self, "grid", min(self.input_size, LARGEST_GRID))
         if self.grid not in SHAPES[self.tier] or self.input_size % self.grid:
             known = ", ".join(map(str, SHAPES[self.tier]))
-            raise UsageError(f"{self.name}: got maps of {self.grid} px, expected one of {known} that divides the input")
+            raise UsageError(f"--grid: got {self.grid} for {self.name}, expected one of {known} that divides the input")
 
     @property
     def output_size(self) -> int:
