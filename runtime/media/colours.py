@@ -86,7 +86,7 @@ class Colours:
     def from_rgb(self, pixels: RgbImage) -> VideoFrame:
         """yuv420p in limited range, which every player shows; pixels: uint8 (H, W, 3), sides even.
 
-        To .3 grey levels, in a quarter of the time of FFmpeg's scaler, which where it is fast is off by 2.
+        To .3 grey levels, in a third of the time of FFmpeg's scaler, which where it is fast is off by 2.
         """
         from av.video.frame import VideoFrame
 
