@@ -28,7 +28,11 @@ def test_the_decay_as_a_share_of_another_schedule() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"share": 0.0}, "--distill-share: got 0.0"), ({"share": 1.5}, "--distill-share"), ({"output": -1.0}, "below 0")],
+    [
+        ({"share": 0.0}, "--distill-share: got 0.0"),
+        ({"share": 1.5}, "--distill-share"),
+        ({"output": -1.0}, "--output-weight: got -1.0"),
+    ],
 )
 def test_a_decay_that_is_none_is_an_error(options: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):

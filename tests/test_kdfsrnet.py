@@ -82,7 +82,7 @@ def test_it_is_built_from_its_own_description() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((15, 8), "15 px x 8 = 120 px, expected an output of a multiple of 16"), ((16, 8, 0), "got 0 blocks")],
+    [((15, 8), "15 px x 8 = 120 px, expected an output of a multiple of 16"), ((16, 8, 0), "--blocks: got 0")],
 )
 def test_a_wrong_shape_is_an_error(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -58,8 +58,8 @@ def test_the_same_faces_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_missing_pack_says_how_to_make_one(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(PackError, match="no such file; make it with fsr-train prepare"):
+    for path, got in ((tmp_path / "none.safetensors", "no such file"), (tmp_path, "got a folder, expected .*")):
+        with pytest.raises(PackError, match=f"{got}; make it with fsr-train prepare"):
             open_pack(path)
 
 
@@ -135,8 +135,11 @@ def test_a_flipped_bit_of_a_prior_is_noticed_and_the_pixels_are_still_good(tmp_p
 def test_packs_that_fit_are_opened_in_order(tmp_path: Path) -> None:
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     small_pack(paths[0], prefix="a/")
-    small_pack(paths[1], prefix="b/")
+    small_pack(paths[1], prefix="b/", train=4)
     assert [pack.path for pack in open_packs(paths, output_size=SIZE)] == paths
+    small_pack(tmp_path / "c.safetensors", prefix="c/")
+    with pytest.raises(PackError, match="--pack: got the same faces twice"):
+        open_packs([*paths, tmp_path / "c.safetensors"], output_size=SIZE)
 
 
 def test_no_pack_is_an_error() -> None:

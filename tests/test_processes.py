@@ -21,7 +21,7 @@ from tiny_data import make_pack
 from torch import Tensor
 
 from fsr.runtime.errors import UsageError
-from fsr.train.checkpoint import load_checkpoint
+from fsr.train.checkpoint import MODEL_FILE, load_checkpoint
 from fsr.train.loop import LOG_FILE, STATE_FILE, read_log
 from fsr.train.processes import Crew, open_crew
 
@@ -148,7 +148,7 @@ def test_a_run_of_two_is_written_once_stops_and_goes_on(tmp_path: Path) -> None:
     assert [row["step"] for row in read_log(tmp_path / "whole" / LOG_FILE)] == list(range(2, 21, 2))
     assert load_checkpoint(tmp_path / "whole" / "model.safetensors").training["faces_seen"] == 80
 
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut", ignore=lambda *_: {LOG_FILE, STATE_FILE})
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut", ignore=lambda *_: {LOG_FILE, STATE_FILE, MODEL_FILE})
     cut = torchrun(*edge(tmp_path, "cut"))
     while not (tmp_path / "cut" / LOG_FILE).exists() and cut.poll() is None:
         time.sleep(0.01)

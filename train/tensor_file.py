@@ -38,7 +38,7 @@ def open_tensors(
 ) -> Iterator[tuple[Any, dict[str, str]]]:
     """Yield the open file and its metadata; damage raises `error` with `advice`."""
     if path.is_dir():
-        raise error(f"{path}: got a folder, expected a .safetensors file, such as the model.safetensors in it")
+        raise error(f"{path}: got a folder, expected a .safetensors file; {advice}")
     if not path.is_file():
         raise error(f"{path}: no such file; {advice}")
     try:
