@@ -182,6 +182,14 @@ class Restorer:
             return None
         return MovingChain(self._search, self._models, options_now or (lambda: self.options), ahead=ahead, known=known)
 
+    def warm_up(self, size_wh: tuple[int, int]) -> None:
+        """Run every network once, on black, for frames of that size: their first runs, which take memory and threads,
+        last up to five times as long as those that follow, and a live source does not wait.
+        """
+        self._search(np.zeros((size_wh[1], size_wh[0], 3), np.uint8))
+        for engine in self._engines.values():
+            engine(np.zeros((1, engine.input_size, engine.input_size, 3), np.uint8))
+
     def finish(self, pixels: RgbImage, prepared: PreparedFrame[Any]) -> RestoredFrame:
         """Restore the faces of a frame that `moving` prepared; several threads may, in any order.
 

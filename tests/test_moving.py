@@ -88,6 +88,28 @@ def test_one_worker_makes_the_same_pictures_as_three(restorer: Restorer, frames:
     assert all((a.restored.image == b.restored.image).all() for a, b in zip(one, three, strict=True))
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_live_run_is_warm_before_its_first_frame(
+    restorer: Restorer, frames: list[RgbImage], monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    happened: list[object] = []
+
+    class Watched(Moving):
+        def __iter__(self) -> Iterator[VideoFrame]:
+            happened.append("first frame")
+            yield from super().__iter__()
+
+    monkeypatch.setattr(restorer, "_search", lambda frame: happened.append(frame.shape))
+    engines = {name: lambda batch, name=name: happened.append(name) for name in restorer._engines}
+    for name, engine in restorer._engines.items():
+        monkeypatch.setattr(engines[name], "input_size", engine.input_size, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(restorer, "_engines", engines)
+        streamed(FrameWork(restorer, 1), Watched(frames[:1], live=live))
+    warm = [(200, 320, 3), *engines]
+    assert happened[: happened.index("first frame")] == (warm if live else [])
+
+
 def test_options_are_asked_for_every_frame(restorer: Restorer, frames: list[RgbImage]) -> None:
     strengths = iter(np.linspace(0, 1, 6).tolist())
     work = FrameWork(restorer, 1, lambda: RestoreOptions(scale=1, strength=next(strengths)))

@@ -16,7 +16,8 @@ _FIELDS = {"size": "size_wh", "fps": "rate"}
 class TestSource(Source):
     """The frames of a `TestScene`.
 
-    options: of the URI; `live`, 1 unless given, paces the frames by the clock.
+    options: of the URI; `live`, 1 unless given, paces the frames by the clock, from when the first is made. After one
+        that was made too late the next comes a frame's time later: no camera hurries to catch up.
     """
 
     __test__ = False  # pytest collects classes of such a name
@@ -34,12 +35,15 @@ class TestSource(Source):
         self._clock, self._sleep = clock, sleep
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        start = self._clock()
+        start: float | None = None
         for number, pixels in enumerate(self.scene.frames()):
             seconds = float(number / self.rate)
-            if self.live and (ahead := start + seconds - self._clock()) > 0:
-                self._sleep(ahead)
-            captured = self._clock() if self.live else None
+            captured = None
+            if self.live:
+                now = self._clock()
+                start = now if start is None else max(start, now - seconds)
+                self._sleep(start + seconds - now)
+                captured = self._clock()
             yield VideoFrame(pixels, number, 1 / self.rate, seconds, captured)
 
     def close(self) -> None:

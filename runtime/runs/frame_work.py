@@ -74,6 +74,11 @@ class FrameWork:
         paced = KeepUp(chain, lighter, say, self.tell)(frames) if live else frames
         return chain(paced, lambda frame: frame.pixels, lambda frame: frame.seconds)
 
+    def warm_up(self, size_wh: tuple[int, int]) -> None:
+        """Make ready for frames of that size, ahead of the first."""
+        if isinstance(self.restore, Restorer):
+            self.restore.warm_up(size_wh)
+
     def __call__(self, item: VideoFrame | PreparedFrame[VideoFrame]) -> FrameResult:
         frame = item.frame if isinstance(item, PreparedFrame) else item
         try:

@@ -88,6 +88,8 @@ def _results(
 ) -> Generator[FrameResult, None, None]:
     """Results in order; after `stop`, what was under way and then KeyboardInterrupt."""
     frames = takewhile(lambda _: not stop.is_set(), source)
+    if source.live:
+        work.warm_up(source.size_wh)
     waiting = 1 if source.live else workers  # a frame that waits is late
     prepared = work.prepared(frames, live=source.live, say=say, known=earlier.known(source.skip))
     with (
