@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,19 @@ def commands(training: Mapping[str, Any]) -> str:
         runs.insert(0, runs[0]["init"])
     if not any(run.get("command") for run in runs):
         return ""
-    lines = [run.get("command") or f"# {run['faces_seen']:,} faces; the command was not kept" for run in runs]
+    lines = [line for run in runs for line in _command(run)]
     return "\n".join(["\nMade by", "", "```bash", *lines, "```", ""])
+
+
+def _command(run: Mapping[str, Any]) -> list[str]:
+    """Of one run; one by the clock, with which every machine gets another number of steps, with that number."""
+    command = run.get("command")
+    if command is None:
+        return [f"# {run['faces_seen']:,} faces; the command was not kept"]
+    by_the_clock = re.search(r" --minutes [\d.]+", command)
+    if by_the_clock is None:
+        return [command]
+    return [f"# for as many steps on any machine: --steps {run['steps']} in place of{by_the_clock[0]}", command]
 
 
 def _quality_table(model: ModelEntry) -> list[str]:

@@ -138,6 +138,13 @@ def test_the_card_prints_the_commands_that_made_a_model_oldest_first() -> None:
     assert commands({"init": None, "faces_seen": 32}) == ""
 
 
+def test_a_command_that_ran_by_the_clock_is_printed_with_its_steps() -> None:
+    command = "fsr-train edge --output runs/S --minutes 2.5 --loss psnr"
+    shown = commands({"command": command, "init": None, "faces_seen": 9_600, "steps": 150})
+    note = "# for as many steps on any machine: --steps 150 in place of --minutes 2.5"
+    assert shown.split("```bash\n")[1].splitlines()[:2] == [note, command]
+
+
 def test_every_picture_of_the_card_can_be_opened(bundle: Bundle) -> None:
     card = (bundle.folder / "CARD.md").read_text(encoding="utf-8")
     pictures = {path.name for path in bundle.folder.glob("*.png")}
