@@ -15,7 +15,7 @@ from ..runtime.engines import open_engine
 from ..runtime.errors import ParityError
 from ..runtime.files import write_bytes
 from ..runtime.runs.progress import progress
-from .check import detector_frames
+from .check_detector import detector_frames
 from .detector_parity import detector_words, gate_detector, measure_detector
 from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_parts, copied
 from .half import to_half

@@ -19,6 +19,7 @@ from ..runtime.errors import InputError, OutputError, ParityError, UsageError
 from ..runtime.files import require_writable, write_bytes, write_text
 from ..runtime.pixels import RgbBatch
 from ..runtime.runs.progress import progress
+from .check_detector import detector_frames
 from .detector_parity import DetectorFigures, detector_words, gate_detector, measure_detector
 from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_parts, copied
 from .layer_search import Attempt, cheap_input, search
@@ -230,8 +231,6 @@ def words_of(measured: Sequence[ParityFigures]) -> str:
 
 
 def _detector_job(bundle: Bundle, calibration: CalibrationSet, request: QuantizeRequest) -> tuple[Attempt, Reduced]:
-    from .check import detector_frames
-
     data = check_file(bundle.folder, bundle.manifest.detector.files["fp32"])
     frames = [frame for some in detector_frames(bundle, request.faces).values() for frame in some]
     attempt, measured = quantize_detector(data, calibration.frames(), request.config, frames)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fsr.calibration.drift import IdentityDrift, LandmarkDrift
-from fsr.export.check import worst_faces
+from fsr.export.check_faces import worst_faces
 from fsr.export.check_result import Checked, CheckResult, DetectorRow, Row, Variant, db, signed
 from fsr.export.detector_parity import DetectorFigures, gate_detector
 from fsr.export.parity import Loss, ParityFaces, figures, gate

@@ -21,7 +21,6 @@ from .metrics import protocol_named, score
 from .native_size import NativeSizeCurve, native_size_curve
 from .pack import PackInfo, open_pack, read_split
 from .pictures import save_sheet
-from .priors import Priors
 from .results import Row, native_size_table, require_free_for_results, table, write_results
 
 SHEET_FACES = 8
@@ -60,8 +59,9 @@ def evaluate(
         low = seen(high, input_size, degradation)
         floor = bicubic(pack.size, input_size, pack.framing)
         group = [floor, *(c for c in suited if c.input_size == input_size)]
+        restored = [contestant.restore(low, priors) for contestant in group]
         for protocol in protocols:
-            rows += _score_group(group, low, high, priors, data_name(pack, split, degradation), protocol)
+            rows += _score_group(group, restored, high, data_name(pack, split, degradation), protocol)
     return rows
 
 
@@ -77,11 +77,12 @@ def read_faces(pack: PackInfo, split: str) -> RgbBatch:
 
 
 def _score_group(
-    group: Sequence[Contestant], low: RgbBatch, high: RgbBatch, priors: Priors | None, data: str, protocol: str
+    group: Sequence[Contestant], restored: Sequence[RgbBatch], high: RgbBatch, data: str, protocol: str
 ) -> list[Row]:
+    """restored: by each of the group, of which the first is bicubic."""
     rows: list[Row] = []
-    for contestant in group:
-        scores = score(protocol, contestant.restore(low, priors), high)
+    for contestant, faces in zip(group, restored, strict=True):
+        scores = score(protocol, faces, high)
         floor = rows[0].psnr if rows else scores.mean_psnr
         name = contestant.name if rows else f"bicubic {contestant.input_size} -> {contestant.output_size}"
         psnr, ssim = scores.mean_psnr, scores.mean_ssim
