@@ -65,10 +65,16 @@ QUIET = Console(quiet=True)
 
 
 def run(
-    folder: Path, config: LoopConfig, loss=loss_of, *, resume: bool = False, data: str = "a"
+    folder: Path,
+    config: LoopConfig,
+    loss=loss_of,
+    *,
+    resume: bool = False,
+    data: str = "a",
+    said: io.StringIO | None = None,
 ) -> tuple[nn.Module, Seen]:
     seen = Seen()
-    console = Console(file=io.StringIO())
+    console = Console(file=said or io.StringIO(), width=200)
     trained = train(TinyNet(), loss, seen, folder, config, identity={"data": data}, resume=resume, console=console)
     return trained, seen
 
@@ -110,9 +116,10 @@ def test_a_killed_and_resumed_run_is_the_same_to_the_bit(tmp_path: Path, kill: i
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     first, _ = run(tmp_path, steps(10))
     state = (tmp_path / STATE_FILE).read_bytes()
-    again, seen = run(tmp_path, steps(10), resume=True)
+    said = io.StringIO()
+    again, seen = run(tmp_path, steps(10), resume=True, said=said)
     assert same(first, again)
-    assert seen.steps == []
+    assert seen.steps == [] and "100%" in said.getvalue()
     assert (tmp_path / STATE_FILE).read_bytes() == state
 
 
