@@ -97,11 +97,6 @@ class CalibrationSet:
     def id(self) -> str:
         return self.description.id
 
-    @property
-    def source_hashes(self) -> frozenset[str]:
-        """SHA-256 of every picture and video that something of the set is from."""
-        return frozenset(source.sha256 for source in self.description.sources)
-
     def faces(self, input_size: int) -> RgbBatch:
         """uint8 (N, input_size, input_size, 3) RGB, the same faces in the same order at every size.
 

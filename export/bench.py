@@ -18,8 +18,7 @@ from rich.progress import Progress
 from ..runtime.bench.figures import Timing, timing
 from ..runtime.bench.scenes import make_scene
 from ..runtime.bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
-from ..runtime.engines import AUTO, OPENERS, choose_detector, choose_engine, open_network
-from ..runtime.engines.choice import PROBE
+from ..runtime.engines import AUTO, choose_detector, choose_engine, open_network
 from ..runtime.errors import EngineUnavailableError, UsageError
 from ..runtime.look import LOOK_SIDE
 from ..runtime.machine import this_machine
@@ -28,6 +27,7 @@ from ..runtime.search import LOOK_BATCH, TILE_LONG, TILE_SHORT
 from .bench_memory import memory_of
 from .bench_result import BenchResult, Row
 from .bench_torch import BATCHES, torch_runners
+from .check import engines_here
 from .yardstick import MACS, SIDE, yardsticks
 
 MIN_ROUNDS = 3
@@ -85,9 +85,11 @@ def bench(config: BenchConfig, console: Console) -> BenchResult:
     """
     bundle = open_bundle(config.bundle or default_folder())
     models = chosen(bundle, config.models)
-    skipped: list[str] = []
-    engines = list(engines_here(skipped))
-    runners = [*yardstick_runners(engines), *bundle_runners(bundle, models, engines, not config.models, skipped)]
+    engines, skipped = engines_here("all")
+    runners = [
+        *yardstick_runners(engines, skipped),
+        *bundle_runners(bundle, models, engines, not config.models, skipped),
+    ]
     runners += [Runner(*parts, None) for parts in torch_runners(models, config.checkpoints, skipped, console)]
     loads = [load for name in dict.fromkeys(r.model for r in runners) for load in loads_of(name, models)]
     with Progress(console=console, transient=True) as progress:
@@ -126,16 +128,6 @@ def chosen(bundle: Bundle, names: Sequence[str]) -> list[ModelEntry]:
     return [model for model in bundle.manifest.models if not names or model.name in names]
 
 
-def engines_here(skipped: list[str]) -> Iterator[str]:
-    """Those that run; why the others do not goes into `skipped`."""
-    for name in OPENERS:
-        try:
-            open_network(name, PROBE)
-            yield name
-        except EngineUnavailableError as error:
-            skipped.append(f"{name}: {error}")
-
-
 def bundle_runners(
     bundle: Bundle, models: Sequence[ModelEntry], engines: Sequence[str], with_detector: bool, skipped: list[str]
 ) -> Iterator[Runner]:
@@ -155,11 +147,16 @@ def bundle_runners(
                     yield Runner(name, engine, precision, network.device, network, path)
 
 
-def yardstick_runners(engines: Sequence[str]) -> Iterator[Runner]:
+def yardstick_runners(engines: Sequence[str], skipped: list[str]) -> Iterator[Runner]:
+    """The yardstick by every engine that opens it: TensorRT has plans of a bundle's files alone."""
     for precision, model in yardsticks().items():
         for engine in engines:
-            network = open_network(engine, model, precision)
-            yield Runner(YARDSTICK, engine, precision, network.device, network, None)
+            try:
+                network = open_network(engine, model, precision)
+            except EngineUnavailableError as error:
+                skipped.append(f"peak {precision} {engine}: {error}")
+            else:
+                yield Runner(YARDSTICK, engine, precision, network.device, network, None)
 
 
 def loads_of(name: str, models: Sequence[ModelEntry]) -> Iterator[Load]:

@@ -78,6 +78,8 @@ def check(config: CheckConfig, console: Console) -> CheckResult:
             variants = open_variants(bundle, model, precisions, engines, not_run)
             unproved += unrun(model.name, [p for p in precisions if p in model.files], variants)
             checked += check_model(bundle, model, variants, originals, tools)
+            if originals and (model.framing, model.output_size) not in originals.crops:
+                not_run.append(f"{model.name} on {originals.data}: no face of {model.output_size} px there")
             advance()
     frames = detector_frames(bundle, config.faces)
     detector = list(check_detector(bundle, precisions, engines, frames, not_run))

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from ..runtime.bundle import default_folder, open_bundle
+from ..runtime.command_line import require_use
 from ..runtime.errors import EngineUnavailableError, ParityError
 from ..runtime.files import require_writable, write_text
 from ..runtime.runs.progress import progress
@@ -33,6 +34,10 @@ def run_check(as_json: str | None, layers: bool, tolerance: float | None, **give
         ParityError: a gate failed.
         EngineUnavailableError: a file of the bundle is run by no engine here, or --layers lacks a package.
     """
+    if not layers:
+        require_use(("tolerance",), "--layers")
+    if given["faces"] is None:
+        require_use(("count",), "--faces")
     notes = Console(stderr=True)
     is_printed = as_json == PRINTED
     config = CheckConfig(**given, json=Path(as_json) if as_json and not is_printed else None)

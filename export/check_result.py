@@ -51,7 +51,7 @@ class Row:
     psnr: float | None
     """dB against the originals, mean of faces."""
     ssim: float | None
-    """Likewise, of the first `Faces.ssim_faces`."""
+    """Likewise, of `Checked.ssim_faces` of them, spread evenly."""
     landmarks: LandmarkDrift
     identity: IdentityDrift | None
     failures: Sequence[str]
@@ -134,7 +134,9 @@ class CheckResult:
             "seconds": round(self.seconds, 1),
             "machine": asdict(self.machine),
             "models": [_model_json(checked) for checked in self.checked],
-            "detector": [{**asdict(row), "passed": not row.failures} for row in self.detector],
+            "detector": [
+                {**asdict(row), "figures": row.figures.to_json(), "passed": not row.failures} for row in self.detector
+            ],
         }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +45,10 @@ class DetectorFigures:
     mean_drift: float
     """Of their points, in eye distances; over all faces."""
     p95_drift: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON has no infinity: None for the drift of no face."""
+        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
 def measure_detector(reference: Detector, other: Detector, frames: Sequence[RgbImage]) -> DetectorFigures:

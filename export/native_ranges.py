@@ -73,9 +73,8 @@ def native_ranges(
         return _unmeasured(contestants)
     chosen = select_models(curves[smallest])
     ranges = {c.name: NativeRange(0.0, 0.0, True) for c in contestants}
-    for start, end, name in chosen:
-        first = ranges[name].native_from or start
-        ranges[name] = NativeRange(round(first, 1), round(end, 1), True)
+    for start, end, name in sorted(chosen, key=lambda piece: piece[1] - piece[0]):  # of several the longest stays
+        ranges[name] = NativeRange(round(start, 1), round(end, 1), True)
     if chosen:
         last = chosen[-1][2]
         reach = [by_name[last].helps_until() or 0.0 for by_name in curves.values() if last in by_name]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ..calibration.calibration_set import CalibrationSet, open_set
+from ..calibration.calibration_set import CalibrationSet, open_set, read_description
 from ..calibration.parity_set import parity_faces
 from ..runtime.bundle import Bundle, ModelEntry, check_file, open_bundle
 from ..runtime.detect import Detector
@@ -166,6 +166,7 @@ def quantize_bundle(request: QuantizeRequest, console: Console) -> tuple[list[Re
         raise UsageError("--tensorrt-8 and --float-layer go with one ONNX file; got a bundle")
     models, with_detector = chosen_parts(bundle, request.models, "int8")
     calibration = open_set(request.calibration)
+    require_one_set(bundle, calibration.id)
     for model in models:
         calibration.require_framing(model.framing)
         calibration.faces(model.input_size)
@@ -192,6 +193,20 @@ def quantize_bundle(request: QuantizeRequest, console: Console) -> tuple[list[Re
         note = f" Ranges by {request.config.method} on {faces}."
         add_to_card(folder, "int8", passed, note)
     return passed, failed
+
+
+def require_one_set(bundle: Bundle, wanted: str) -> None:
+    """Refuse a second calibration set beside the one that a bundle's int8 is from: it describes one.
+
+    Raises:
+        UsageError: it is so.
+    """
+    path = bundle.folder / CALIBRATION
+    if path.is_file() and (there := read_description(path).id) != wanted:
+        raise UsageError(
+            f"{bundle.folder}: its int8 is from calibration set {there}, got set {wanted}; give that one, or quantize "
+            "the bundle without int8"
+        )
 
 
 def _model_jobs(

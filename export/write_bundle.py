@@ -35,7 +35,7 @@ from ..runtime.files import new_folder, write_bytes
 from ..runtime.geometry import framing
 from ..runtime.media.images import write_image
 from ..runtime.tiles import tile
-from ..train.checkpoint import Checkpoint, load_checkpoint
+from ..train.checkpoint import Checkpoint, data_behind, load_checkpoint
 from ..train.contestants import Contestant, fits, open_contestants
 from ..train.degrade import CLEAN, ROBUST, shrink
 from ..train.evaluate import evaluate, read_faces
@@ -189,7 +189,7 @@ def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[P
         colour_order="rgb",
         value_range="uint8",
         files={"fp32": file_entry(folder, file)},
-        data=[DataEntry(**entry) for entry in training["data"]],
+        data=[DataEntry(**entry) for entry in data_behind(training)],
         training=history(training),
         licence=licence,
         multiply_accumulates=multiply_accumulates(network),

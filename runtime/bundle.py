@@ -123,7 +123,7 @@ class ModelEntry:
     native_to: float
     """Native crop size from which another model, or none, does better; equal to `native_from` where it is never best.
 
-    A bundle made without measuring has 0 and the output size here: larger faces have more pixels than the model makes.
+    Of a bundle made without measuring, each model reaches from the next smaller one's input size to its own.
     """
     quality: list[QualityEntry] = field(default_factory=list)
     parity: list[ParityEntry] = field(default_factory=list)

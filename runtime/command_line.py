@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .errors import FsrError
 from .interrupt import terminated_as_interrupted
@@ -64,3 +65,11 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         with error_sentences():
             return super().invoke(ctx)
+
+
+def require_use(options: Collection[str], without: str) -> None:
+    """Refuse options that were given and would have no effect `without` something else, which was not."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in options and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[-1]}: got it without {without}, expected both or neither")

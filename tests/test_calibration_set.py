@@ -62,7 +62,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     for size in (4, 8):
         np.testing.assert_array_equal(opened.faces(size), rng.integers(0, 256, (300, size, size, 3), np.uint8))
     np.testing.assert_array_equal(opened.frames(), rng.integers(0, 256, (2, 32, 32, 3), np.uint8))
-    assert opened.source_hashes == {"a" * 64, "b" * 64}
+    assert {source.sha256 for source in opened.description.sources} == {"a" * 64, "b" * 64}
     assert opened.description.input_sizes == [4, 8]
     assert opened.id == opened.description.id == id_of(opened.description)
     assert opened.description.seed == 7

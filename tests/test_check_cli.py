@@ -88,6 +88,12 @@ def test_a_bundle_passes_and_every_figure_is_said(tiny_bundle: Path, tmp_path: P
     assert "data:image/png" in (tmp_path / "r.html").read_text()
 
 
+def test_options_that_would_have_no_effect_are_refused(tiny_bundle: Path) -> None:
+    for option, without in (("--tolerance", "--layers"), ("--count", "--faces")):
+        result = run(tiny_bundle, option, "5")
+        assert result.exit_code == 2 and f"{option}: got it without {without}" in result.output
+
+
 def test_it_needs_neither_torch_nor_onnx(tiny_bundle: Path) -> None:
     """As on a device: the imports of training and export are not there."""
     program = (

@@ -182,6 +182,34 @@ def test_init_goes_on_from_a_checkpoints_weights(pack: Path, tmp_path: Path) -> 
     assert not torch.allclose(before["tail.weight"], scratch["tail.weight"], atol=1e-6)
 
 
+def test_init_takes_a_checkpoint_whose_header_names_no_grid(pack: Path, tmp_path: Path) -> None:
+    """As the released ones from before there was a choice."""
+    config = {name: value for name, value in NETWORK.to_json().items() if name != "grid"}
+    save_checkpoint(tmp_path / "old.safetensors", Checkpoint("edge", config, EdgeNet(NETWORK).state_dict(), "runtime"))
+    run(recipe(pack, tmp_path / "run", 1, init=tmp_path / "old.safetensors"))
+
+
+def test_what_init_learned_from_stays_in_the_papers(pack: Path, tmp_path: Path) -> None:
+    """Its licence binds what starts from it, and what starts from that."""
+    theirs = {"source": "theirs", "licence": "non-commercial", "faces": 9, "sha256": "0" * 64}
+    trained = {"data": [theirs], "init": None}
+    before = Checkpoint("edge", NETWORK.to_json(), EdgeNet(NETWORK).state_dict(), "runtime", trained)
+    save_checkpoint(tmp_path / "theirs.safetensors", before)
+    first = run(recipe(pack, tmp_path / "first", 1, init=tmp_path / "theirs.safetensors"))
+    second = load_checkpoint(run(recipe(pack, tmp_path / "second", 1, init=first)))
+    assert [entry["source"] for entry in second.training["data"]] == ["portraits", "theirs"]
+
+
+def test_a_run_is_not_resumed_from_another_init(pack: Path, tmp_path: Path) -> None:
+    first = run(recipe(pack, tmp_path / "first", 1))
+    other = run(recipe(pack, tmp_path / "other", 2))
+    started = recipe(pack, tmp_path / "run", 2, init=first)
+    run(started)
+    for init in (None, other):
+        with pytest.raises(CheckpointError, match="init"):
+            run(replace(started, init=init, resume=True))
+
+
 def test_init_may_lack_the_positions_that_are_to_be_learned(pack: Path, tmp_path: Path) -> None:
     first = run(recipe(pack, tmp_path / "first", 2))
     places = EdgeConfig("S", 16, 8, positions=True)
@@ -402,7 +430,9 @@ def test_teachers_that_do_not_fit_are_refused_before_training(pack: Path, prior_
     ("options", "message"),
     [
         ({"teachers": [], "students": ["a"]}, "--student: got it without --teacher"),
-        ({"teachers": ["a"], "students": ["b"]}, "--student: got it without features in --distill"),
+        ({"teachers": ["a"], "students": ["b"]}, "so that no --teacher would teach"),
+        ({"students": ["b"], "output": False, "features": True}, "so that no --student would teach"),
+        ({"live": True, "cache": Path("x")}, "got --live-teacher and --teacher-cache"),
         ({"output": False}, "--distill: got nothing"),
         ({"weight": 1.5}, "--distill-weight: got 1.5"),
         ({"layers": 0}, "--feature-layers: got 0"),

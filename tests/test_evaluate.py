@@ -14,12 +14,14 @@ from tiny_data import crops, make_pack
 
 from fsr.runtime.errors import CheckpointError, InputError, OutputError, UsageError
 from fsr.runtime.pixels import RgbBatch
+from fsr.train import evaluate as evaluation
 from fsr.train.checkpoint import Checkpoint, save_checkpoint
 from fsr.train.cli import main
-from fsr.train.contestants import bicubic, open_contestants
+from fsr.train.contestants import Contestant, bicubic, open_contestants
 from fsr.train.evaluate import evaluate, run_evaluation
 from fsr.train.metrics import score
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
+from fsr.train.pack import open_pack
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,39 @@ def test_native_sizes_are_measured_and_drawn(pack: Path, tmp_path: Path) -> None
         curve.load()
 
 
+def test_native_sizes_are_measured_on_faces_of_one_framing(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "tiny" / "model.safetensors")
+    other = make_pack(tmp_path / "other.safetensors", train=2, val=3, test=4, framing="celeba178", prefix="o").path
+    counts: list[int] = []
+    measure = evaluation.native_size_curves
+
+    def counted(contestants: list[Contestant], high: RgbBatch, degradations: list[str]) -> object:
+        counts.append(len(high))
+        return measure(contestants, high, degradations)
+
+    monkeypatch.setattr(evaluation, "native_size_curves", counted)
+    save_model(tmp_path / "theirs" / "model.safetensors", framing="celeba178")
+    models = [tmp_path / name / "model.safetensors" for name in ("tiny", "theirs")]
+    run_evaluation(models, [pack, other], "val", ["sparnet"], tmp_path / "e", True)
+    assert counts == [2]
+
+
+def test_faces_are_restored_once_for_all_protocols(pack: Path) -> None:
+    restored: list[str] = []
+
+    def restore(low: RgbBatch, _: object) -> RgbBatch:
+        restored.append("once")
+        return resized(low, 128)
+
+    rows = evaluate([Contestant("a", "runtime", 16, 128, restore)], open_pack(pack), "test", ["sparnet", "rgb"])
+    assert [(row.protocol, row.name) for row in rows] == [
+        (protocol, name) for protocol in ("sparnet", "rgb") for name in ("bicubic 16 -> 128", "a")
+    ]
+    assert restored == ["once"]
+
+
 def test_native_sizes_without_output_are_refused(pack: Path) -> None:
     result = CliRunner().invoke(main, ["evaluate", "-p", str(pack), "--native-sizes"])
     assert result.exit_code == 2
@@ -166,8 +201,6 @@ def test_what_is_no_model_is_an_error(pack: Path, tmp_path: Path) -> None:
 
 
 def test_models_of_two_input_sizes_are_each_beside_their_own_bicubic(pack: Path, tmp_path: Path) -> None:
-    from fsr.train.pack import open_pack
-
     contestants = [bicubic(128, 16, "runtime"), bicubic(128, 32, "runtime"), bicubic(256, 32, "runtime")]
     rows = evaluate(contestants, open_pack(pack), "val", ["sparnet"])
     assert [row.name for row in rows] == ["bicubic 16 -> 128", "bicubic", "bicubic 32 -> 128", "bicubic"]

@@ -33,9 +33,9 @@ from fsr.export.cli import main
 from fsr.export.yardstick import CHANNELS, MACS, SIDE, yardsticks
 from fsr.runtime.bench.figures import Timing
 from fsr.runtime.bundle import default_folder, open_bundle
-from fsr.runtime.engines import open_network
+from fsr.runtime.engines import Network, open_network
 from fsr.runtime.engines.choice import PROBE
-from fsr.runtime.errors import UsageError
+from fsr.runtime.errors import EngineUnavailableError, UsageError
 from fsr.runtime.machine import this_machine
 from fsr.runtime.pixels import RgbBatch
 
@@ -129,7 +129,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One round, one number of faces, and ONNX Runtime alone."""
     monkeypatch.setattr(measured, "MIN_ROUNDS", 1)
     monkeypatch.setattr(measured, "BATCHES", (1,))
-    monkeypatch.setattr(measured, "OPENERS", {"onnxruntime": None})
+    monkeypatch.setattr("fsr.export.check.OPENERS", {"onnxruntime": None})
     monkeypatch.setattr(measured, "yardsticks", lambda: {"fp32": PROBE})  # the real one takes longest
 
 
@@ -155,6 +155,25 @@ def test_a_bundle_is_measured_whole(monkeypatch: pytest.MonkeyPatch, tiny_bundle
     assert "pass --checkpoint" in data["skipped"][-1]
     for words in ("edge-S-16x8", "auto, models: onnxruntime", "fastest here, detector", "not measured: torch"):
         assert words in done.output
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_engine_that_runs_files_of_the_bundle_alone_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path
+) -> None:
+    """As TensorRT, which has plans of those: it has no peak, and all else."""
+
+    def only_files(name: str, model: object, precision: str = "fp32") -> Network:
+        if not isinstance(model, Path):
+            raise EngineUnavailableError("no plan of that")
+        return open_network(name, model, precision)
+
+    monkeypatch.setattr(measured, "SIDE", 1)
+    monkeypatch.setattr(measured, "open_network", only_files)
+    monkeypatch.setattr(measured, "memory_of", lambda *_: 1.0)
+    result = bench(BenchConfig(tiny_bundle, ["edge-S-16x8"], [], 0), Console(quiet=True))
+    assert [(row.engine, row.share_of_peak) for row in result.rows] == [("onnxruntime", None)]
+    assert result.skipped[0] == "peak fp32 onnxruntime: no plan of that"
 
 
 @pytest.mark.usefixtures("quick")

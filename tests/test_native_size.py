@@ -32,11 +32,13 @@ def bicubic(batch: RgbBatch) -> RgbBatch:
     return np.stack([resize(face, (OUTPUT, OUTPUT)) for face in batch])
 
 
-def curve_of(gains: list[float], sizes: tuple[float, ...] = SIZES) -> NativeSizeCurve:
-    """A curve with these gains over bicubic that rises 1 dB every 4 px."""
+def curve_of(
+    gains: list[float], sizes: tuple[float, ...] = SIZES, worse: tuple[float, ...] | None = None
+) -> NativeSizeCurve:
+    """A curve that rises 1 dB every 4 px, with these gains over bicubic; worse: shares of the faces, 0 by default."""
     native = np.array(sizes, np.float64)
-    bicubic_db = 20 + native / 4
-    return NativeSizeCurve("sparnet", OUTPUT, native, bicubic_db, bicubic_db + gains, np.zeros(len(native)))
+    bicubic_db, worse_share = 20 + native / 4, np.array(worse or (0,) * len(native), np.float64)
+    return NativeSizeCurve("sparnet", OUTPUT, native, bicubic_db, bicubic_db + gains, worse_share)
 
 
 def test_bicubic_gains_nothing_at_its_input_size_and_loses_above(faces: RgbBatch) -> None:
@@ -48,7 +50,6 @@ def test_bicubic_gains_nothing_at_its_input_size_and_loses_above(faces: RgbBatch
     assert (curve.worse_share[at_input + 1 :] == 1).all()
     assert (np.diff(curve.bicubic_db) > 0).all()
     assert curve.useful_range() is None
-    assert curve.takes_over_from() is None
     assert curve.helps_until() is None
 
 
@@ -73,7 +74,7 @@ def test_a_cheat_that_knows_hr_gains_everywhere(faces: RgbBatch) -> None:
     assert (curve.gain_db > 10).all()
     assert (curve.worse_share == 0).all()
     assert curve.useful_range() == (8, 32)
-    assert (curve.takes_over_from(), curve.helps_until()) == (8, 32)
+    assert curve.helps_until() == 32
 
 
 def test_hr_itself_gains_inf_and_a_flat_face_gains_nothing(faces: RgbBatch, tmp_path: Path) -> None:
@@ -102,8 +103,7 @@ def test_the_model_sees_batches_of_its_input_size_and_every_face_once(faces: Rgb
 
 def test_the_range_is_interpolated_between_measured_sizes() -> None:
     curve = curve_of([-0.9, 1.1, 0.6, -0.4])
-    assert curve.takes_over_from() == pytest.approx(12)  # halfway from -.9 to 1.1 lies .1
-    assert curve.helps_until() == pytest.approx(28)
+    assert curve.useful_range() == (pytest.approx(12), pytest.approx(28))  # halfway from -.9 to 1.1 lies .1
     assert curve.helps_until(min_gain=0.6) == pytest.approx(24)
     assert curve.useful_range(min_gain=2) is None
 
@@ -120,6 +120,17 @@ def test_each_size_goes_to_the_best_model_and_to_none_where_none_helps() -> None
     assert select_models({"small": small, "large": large}) == [
         (8, pytest.approx(16 + 8 / 3), "small"),
         (pytest.approx(16 + 8 / 3), pytest.approx(28), "large"),
+    ]
+
+
+def test_a_range_ends_where_too_many_faces_come_out_worse() -> None:
+    """Whatever is gained on average: at a third of the way from 24 to 32 px one in twenty is left worse."""
+    curve = curve_of([1.0, 1.0, 1.0, 1.0], worse=(0.0, 0.0, 0.04, 0.07))
+    assert curve.useful_range() == (8, pytest.approx(24 + 8 / 3))
+    other = curve_of([0.5, 0.5, 0.5, 0.5])
+    assert select_models({"a": curve, "b": other}) == [
+        (8, pytest.approx(24 + 8 / 3), "a"),
+        (pytest.approx(24 + 8 / 3), 32, "b"),
     ]
 
 

@@ -20,7 +20,7 @@ from tiny_landmarker import synthetic_mesh, write_landmarker
 
 from fsr.calibration.crops import outside_share
 from fsr.runtime.errors import FsrError, InputError, OutputError, UsageError
-from fsr.runtime.geometry import similarity_transform, template_landmarks, transform_points
+from fsr.runtime.geometry import resize, similarity_transform, template_landmarks, transform_points
 from fsr.runtime.media.images import read_image
 from fsr.runtime.pixels import RgbImage
 from fsr.train.face_prior import disagreement
@@ -50,6 +50,13 @@ def names(report: Report, split: str) -> list[str]:
 
 def written(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in tmp_path.iterdir() if path.name != "in")
+
+
+def test_a_large_photograph_gives_the_face_that_a_small_one_gives(tmp_path: Path, astronaut: RgbImage) -> None:
+    save(tmp_path / "in" / "train" / "a.png", astronaut)
+    save(tmp_path / "in" / "val" / "a.png", resize(astronaut, (2048, 2048)))
+    report = run(config(tmp_path))
+    assert report.skipped == {"train/a.png": "duplicate of val/a.png"}, "the same crop, of the held-out one"
 
 
 def test_celeba_crops_are_the_published_ones(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def run(model: Path, calibration: Path, output: Path, *more: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_bundle_gets_its_figures(tiny_bundle: Path, calibration: Path, tmp_path: Path) -> None:
+def test_a_bundle_gets_its_figures(tiny_bundle: Path, calibration: Path, faces: np.ndarray, tmp_path: Path) -> None:
     name = "edge-S-16x8"
     result = run(tiny_bundle, calibration, tmp_path / "new", "--model", name)
     assert result.exit_code == 0, result.output
@@ -73,6 +73,9 @@ def test_a_bundle_gets_its_figures(tiny_bundle: Path, calibration: Path, tmp_pat
     assert "int8" not in bundle.model("edge-S-32x4").files
     assert "## INT8" in (tmp_path / "new" / "CARD.md").read_text()
     assert_one_line(run(tmp_path / "new", calibration, tmp_path / "again"), "has int8 already")
+    other = make_set(tmp_path / "other", np.ascontiguousarray(faces[:, :, ::-1])).folder
+    result = run(tmp_path / "new", other, tmp_path / "again", "--model", "edge-S-32x4")
+    assert_one_line(result, f"its int8 is from calibration set {model.calibration_set}, got set")
     assert not (tmp_path / "again").exists()
 
 

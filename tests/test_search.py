@@ -14,6 +14,7 @@ from fsr.runtime.detect import Detector, Face, largest
 from fsr.runtime.geometry import resize
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.search import (
+    DETECTABLE,
     FaceSearch,
     FoundFace,
     best_turn,
@@ -160,6 +161,20 @@ def test_only_a_face_that_both_looks_doubt_is_looked_at_from_all_sides(
         monkeypatch.setattr(search, "SURE_LOOK", sure[1])
         assert len(FaceSearch(detector, 24)(small)) == 1
         assert around.pop() == looks
+
+
+@pytest.mark.parametrize("portrait", ["astronaut", "grace_hopper"])
+def test_a_face_too_wide_for_the_detector_is_seen_in_a_coarser_pass(
+    detector: Detector, portrait: str, request: pytest.FixtureRequest
+) -> None:
+    """Four times as large the detector takes a part of the one face and a shuttle beside the other for faces."""
+    picture = request.getfixturevalue(portrait)
+    (before,) = detector(picture)
+    large = resize(picture, (4 * picture.shape[1], 4 * picture.shape[0]))
+    (found,) = FaceSearch(detector, DETECTABLE)(large)
+    eyes = np.hypot(*(before.landmarks[1] - before.landmarks[0]))
+    moved = (found.face.landmarks + 0.5) / 4 - 0.5 - before.landmarks
+    assert np.linalg.norm(moved, axis=1).max() < 0.1 * eyes
 
 
 def test_faces_across_tiles_are_found_once_each(

@@ -104,6 +104,11 @@ def test_prepare_names_what_is_wrong(folder: Path, arguments: list[str], expecte
         ([*ONE_STEP, "--feature-layers", "2"], "--feature-layers: got it without --teacher"),
         ([*ONE_STEP, "--live-teacher"], "--live-teacher: got it without --teacher"),
         ([*ONE_STEP, "--teacher", "DIR/none", "--feature-weight", "1"], "got it without features in --distill"),
+        ([*ONE_STEP, "--teacher", "DIR/none", "--distill-share", ".1"], "got it without features in --distill"),
+        (
+            [*ONE_STEP, "--teacher", "DIR/none", "--distill", "features", "--distill-weight", ".1"],
+            "--distill-weight: got it without output in --distill",
+        ),
         (
             [*ONE_STEP, "--teacher", "DIR/none", "--distill", "features", "--feature-weight", "nan"],
             "--feature-weight: got nan, expected a number of 0 or more",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,17 @@ class Checkpoint:
             first = str(error).splitlines()[1].strip()  # torch lists every tensor below a heading
             raise CheckpointError(f"weights do not fit {self.network} {self.config}: {first}") from error
         return module.eval()
+
+
+def data_behind(training: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """All data that a checkpoint learned from, and the one that it started from, and so on; None: from nothing."""
+    return [] if training is None else data_of(training.get("data", []), training.get("init"))
+
+
+def data_of(own: Sequence[dict[str, Any]], *before: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """`own`, and all data behind the trainings before, each once: their licences bind what learns from them."""
+    every = [*own, *(entry for training in before for entry in data_behind(training))]
+    return list({entry["sha256"]: entry for entry in reversed(every)}.values())[::-1]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

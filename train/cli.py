@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from ..runtime.command_line import Commands, error_sentences
+from ..runtime.command_line import Commands, error_sentences, require_use
 from ..runtime.errors import TrainingDivergedError, TrainingStoppedError
 from .provenance import command_line
 
-OF_TEACHERS = ("distill", "distill_weight", "distill_share", "live_teacher", "teacher_cache")
-OF_FEATURES = ("feature_weight", "feature_layers")
-"""Options of edge that only say something where there are teachers, and of those where features are distilled."""
+OF_TEACHERS = ("distill", "live_teacher", "teacher_cache")
+OF_OUTPUT, OF_FEATURES = ("distill_weight",), ("feature_weight", "feature_layers", "distill_share")
+"""Options of edge that only say something where there are teachers, and where these parts of theirs are distilled."""
 
 PATIENCE = 3.0
 """Seconds that the other processes of a machine give the first one to say what went wrong, and torchrun to end all."""
@@ -108,6 +107,8 @@ def prepare(**options: Any) -> None:
     from .prepare import PrepareConfig
     from .prepare import prepare as run
 
+    if options["layout"] != "folder":
+        require_use(("identity", "val_share", "test_share"), "--layout folder")
     run(PrepareConfig(**options), Console(stderr=True))
 
 
@@ -148,14 +149,6 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-def require_use(options: Sequence[str], without: str) -> None:
-    """Refuse options that were given and would have no effect `without` something else, which was not."""
-    context = click.get_current_context()
-    for option in context.command.params:
-        if option.name in options and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option.opts[-1]}: got it without {without}, expected both or neither")
 
 
 def multitask_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -310,9 +303,11 @@ def edge(
         require_use(["qat_method"], "--qat")
     distillation = None
     if not (teachers or students):
-        require_use([*OF_FEATURES, *OF_TEACHERS], "--teacher")
+        require_use([*OF_OUTPUT, *OF_FEATURES, *OF_TEACHERS], "--teacher")
     else:
         outputs, features = parts_named(distill)
+        if not outputs:
+            require_use(OF_OUTPUT, "output in --distill")
         if not features:
             require_use(OF_FEATURES, "features in --distill")
         decay = Decay(features=feature_weight, output=0.0, share=distill_share)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from ..runtime.bundle import Bundle, ModelEntry, open_bundle
 from ..runtime.engines import open_engine
 from ..runtime.errors import InputError, UsageError
+from ..runtime.machine import cores
 from ..runtime.pixels import RgbBatch
 from .checkpoint import MODEL_FILE, load_checkpoint
 from .degrade import shrink
@@ -94,7 +96,8 @@ def _of_bundle(bundle: Bundle, model: ModelEntry, precision: str) -> Contestant:
     engine = open_engine("onnxruntime", bundle.path(model.files[precision]), precision)
 
     def run(low: RgbBatch, _: Priors | None) -> RgbBatch:
-        return np.concatenate([engine(low[start : start + BATCH]) for start in range(0, len(low), BATCH)])
+        with ThreadPoolExecutor(cores()) as pool:  # an engine has one thread
+            return np.concatenate([*pool.map(engine, (low[n : n + BATCH] for n in range(0, len(low), BATCH)))])
 
     return Contestant(f"{model.name} {precision}", model.framing, model.input_size, model.output_size, run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -18,6 +18,8 @@ from .lpips import Lpips
 
 ENLARGED = 2
 """Before the detector looks: it misplaces the points of faces that fill a small picture."""
+CHUNK = 64
+"""Faces that are enlarged at once."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,13 @@ def detail_rows(
     Raises:
         NoFaceError: the detector sees no face in `high`.
     """
-    faces = find_faces(instruments.detector, _enlarged(high))
+    faces = faces_in(high, instruments.detector)
     seen = [index for index, face in enumerate(faces) if face is not None]
     if not seen:
         raise NoFaceError(f"the detector sees no face in {len(high)} originals; use a pack of faces")
     originals = [faces[index] for index in seen]
     network = instruments.identity
-    people = None if network is None else embeddings(network, originals, _enlarged(high[seen]))
+    people = None if network is None else people_in(high[seen], originals, network)
     rows = [
         _row(name, data, batch[seen], high[seen], originals, people, instruments) for name, batch in restored.items()
     ]
@@ -93,13 +95,12 @@ def _row(
     people: NDArray[np.float64] | None,
     instruments: Instruments,
 ) -> DetailRow:
-    pictures = _enlarged(restored)
-    found = find_faces(instruments.detector, pictures)
+    found = faces_in(restored, instruments.detector)
     errors = [landmark_error(a, b) for a, b in zip(originals, found, strict=True) if a is not None and b is not None]
     distance = same = None
     if people is not None and instruments.identity is not None:
         # In the original's box: a face that is no longer seen is someone all the same.
-        apart = np.linalg.norm(embeddings(instruments.identity, originals, pictures) - people, axis=1)
+        apart = np.linalg.norm(people_in(restored, originals, instruments.identity) - people, axis=1)
         distance, same = float(apart.mean()), float((apart < SAME_PERSON).mean())
     return DetailRow(
         name,
@@ -126,11 +127,23 @@ def gradient_energy(picture: RgbImage) -> float:
     return float(np.square(down).mean() + np.square(right).mean()) + 1e-9
 
 
-def _enlarged(pictures: RgbBatch) -> RgbBatch:
+def faces_in(pictures: RgbBatch, detector: Detector) -> list[Face | None]:
+    """The face of each crop, in pixels of the crop enlarged by `ENLARGED`; None where the detector sees none."""
+    return [face for _, enlarged in _enlarged(pictures) for face in find_faces(detector, enlarged)]
+
+
+def people_in(pictures: RgbBatch, faces: Sequence[Face | None], network: IdentityNetwork) -> NDArray[np.float64]:
+    """(N, 128): the embedding of each of `faces_in`."""
+    return np.concatenate([embeddings(network, faces[part], enlarged) for part, enlarged in _enlarged(pictures)])
+
+
+def _enlarged(pictures: RgbBatch) -> Iterator[tuple[slice, RgbBatch]]:
+    """Piece by piece: all of a large test set, four times as large, might not fit into memory."""
     size = ENLARGED * pictures.shape[1]
-    return np.stack(
-        [np.asarray(cv2.resize(p, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8) for p in pictures]
-    )
+    for start in range(0, len(pictures), CHUNK):
+        part = slice(start, start + CHUNK)
+        larger = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC) for picture in pictures[part]]
+        yield part, np.asarray(larger, np.uint8)
 
 
 def detail_table(rows: Sequence[DetailRow], lpips: Lpips | None = None) -> Table:

@@ -111,7 +111,7 @@ def use_bf16(precision: str, device: torch.device = CPU) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def has_room(device: torch.device, size: int) -> bool:

@@ -12,7 +12,7 @@ from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
 from ..runtime.errors import InputError, UsageError
 from ..runtime.pixels import RgbBatch
-from .contestants import Contestant, bicubic, fitting, open_all, priors_for
+from .contestants import Contestant, bicubic, fits, fitting, open_all, priors_for
 from .degrade import CLEAN, degrade, shrink
 from .details import DetailRow, Instruments, detail_rows, detail_table, identity_network
 from .groups import GroupRow, group_rows, group_table, measured
@@ -21,6 +21,7 @@ from .metrics import protocol_named, score
 from .native_size import NativeSizeCurve, native_size_curve
 from .pack import PackInfo, open_pack, read_split
 from .pictures import save_sheet
+from .priors import Priors
 from .results import Row, native_size_table, require_free_for_results, table, write_results
 
 SHEET_FACES = 8
@@ -59,9 +60,7 @@ def evaluate(
         low = seen(high, input_size, degradation)
         floor = bicubic(pack.size, input_size, pack.framing)
         group = [floor, *(c for c in suited if c.input_size == input_size)]
-        restored = [contestant.restore(low, priors) for contestant in group]
-        for protocol in protocols:
-            rows += _score_group(group, restored, high, data_name(pack, split, degradation), protocol)
+        rows += _score_group(group, low, high, priors, data_name(pack, split, degradation), protocols)
     return rows
 
 
@@ -77,17 +76,24 @@ def read_faces(pack: PackInfo, split: str) -> RgbBatch:
 
 
 def _score_group(
-    group: Sequence[Contestant], restored: Sequence[RgbBatch], high: RgbBatch, data: str, protocol: str
+    group: Sequence[Contestant],
+    low: RgbBatch,
+    high: RgbBatch,
+    priors: Priors | None,
+    data: str,
+    protocols: Sequence[str],
 ) -> list[Row]:
-    """restored: by each of the group, of which the first is bicubic."""
-    rows: list[Row] = []
-    for contestant, faces in zip(group, restored, strict=True):
-        scores = score(protocol, faces, high)
-        floor = rows[0].psnr if rows else scores.mean_psnr
-        name = contestant.name if rows else f"bicubic {contestant.input_size} -> {contestant.output_size}"
-        psnr, ssim = scores.mean_psnr, scores.mean_ssim
-        rows.append(Row(name, data, protocol, len(high), psnr, ssim, psnr - floor, contestant.sees_prior))
-    return rows
+    """By protocol, then by contestant, of which the first is bicubic; each restores once, and one's faces are kept."""
+    rows: dict[str, list[Row]] = {protocol: [] for protocol in protocols}
+    for contestant in group:
+        restored = contestant.restore(low, priors)
+        for protocol, before in rows.items():
+            scores = score(protocol, restored, high)
+            floor = before[0].psnr if before else scores.mean_psnr
+            name = contestant.name if before else f"bicubic {contestant.input_size} -> {contestant.output_size}"
+            psnr, ssim = scores.mean_psnr, scores.mean_ssim
+            before.append(Row(name, data, protocol, len(high), psnr, ssim, psnr - floor, contestant.sees_prior))
+    return [row for of_protocol in rows.values() for row in of_protocol]
 
 
 def look_closer(
@@ -197,7 +203,7 @@ def run_evaluation(
     if output is not None:
         if native_sizes:
             same_framing = [c for c in contestants if c.framing == packs[0].framing]
-            high = np.concatenate([read_faces(p, split) for p in packs if p.size == packs[0].size])
+            high = np.concatenate([read_faces(p, split) for p in packs if fits(p, packs[0].framing, packs[0].size)])
             curves = native_size_curves(same_framing, high, [degradation])
         write_results(output, rows, curves, looked, served, lpips)
         save_evaluation_sheet(output / "sheet.png", contestants, packs[0], split, degradation)

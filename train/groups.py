@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from ..calibration.drift import find_faces
 from ..calibration.measure import FaceMeasures, measure
 from ..runtime.detect import Detector
 from ..runtime.errors import GeometryError
 from ..runtime.pixels import RgbBatch
+from .details import ENLARGED, faces_in
 from .metrics import psnr_batch
 
 FEWEST = 5
@@ -74,11 +74,11 @@ def measured(high: RgbBatch, detector: Detector, framing: str) -> list[FaceMeasu
     def one(index: int) -> FaceMeasures | None:
         face = faces[index]
         try:
-            return None if face is None else measure(high[index], face.landmarks, framing)[0]
+            return None if face is None else measure(high[index], (face.landmarks + 0.5) / ENLARGED - 0.5, framing)[0]
         except GeometryError:
             return None
 
-    faces = find_faces(detector, high)
+    faces = faces_in(high, detector)
     return [one(index) for index in range(len(high))]
 
 

@@ -50,7 +50,9 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 state = self.state[weight]
-                average = state.setdefault("momentum_buffer", torch.zeros_like(weight))
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                average = state["momentum_buffer"]
                 average.lerp_(weight.grad, 1 - group["momentum"])
                 nesterov = weight.grad.lerp(average, group["momentum"])
                 update = orthogonalise(nesterov.reshape(len(weight), -1))

@@ -6,7 +6,7 @@ what the camera saw; the model gets it resized to its input, as the running prog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise, product
 from pathlib import Path
@@ -74,10 +74,6 @@ class NativeSizeCurve:
         ranges = select_models({"": self}, min_gain)
         return next(((start, end) for start, end, _ in ranges if start <= best <= end), None)
 
-    def takes_over_from(self, min_gain: float = MIN_GAIN_DB) -> float | None:
-        """The lower end of `useful_range`."""
-        return found[0] if (found := self.useful_range(min_gain)) else None
-
     def helps_until(self, min_gain: float = MIN_GAIN_DB) -> float | None:
         """The upper end of `useful_range`."""
         return found[1] if (found := self.useful_range(min_gain)) else None
@@ -143,7 +139,7 @@ def select_models(
     """Which model serves which native sizes: ascending (native_from, native_to, name), gaps where none helps.
 
     Each size goes to the model of the highest PSNR, if that beats bicubic by more than `min_gain` dB and leaves no more
-    than `MAX_WORSE_SHARE` of the faces worse. Gains are interpolated linearly between measured sizes. Above the last
+    than `MAX_WORSE_SHARE` of the faces worse. Both are interpolated linearly between measured sizes. Above the last
     range no model helps: leave the face to bicubic. That is also so beyond the measured sizes, where nothing is known.
 
     Raises:
@@ -152,13 +148,16 @@ def select_models(
     _check_comparable(curves)
     sizes = next(iter(curves.values())).native_size
     # Finite, since inf has no slope; no pair of 8-bit pictures short of equal comes near 200 dB.
-    gains = np.array([np.clip(curve.trusted_gain_db, -200, 200) for curve in curves.values()])
+    gains = np.array([np.clip(curve.gain_db, -200, 200) for curve in curves.values()])
     lines = np.vstack([np.full(len(sizes), float(min_gain)), gains])
+    excess = np.array([curve.worse_share - MAX_WORSE_SHARE for curve in curves.values()])
     names = [None, *curves]  # none comes first, so that it wins a tie
     selected: list[tuple[float, float, str]] = []
-    for start, end in pairwise(_break_points(sizes, lines)):
-        at_middle = [np.interp((start + end) / 2, sizes, line) for line in lines]
-        name = names[int(np.argmax(at_middle))]
+    for start, end in pairwise(sorted({*sizes.tolist(), *_crossings(sizes, lines), *_roots(sizes, excess)})):
+        middle = (start + end) / 2
+        at_middle = [np.interp(middle, sizes, line) for line in lines]
+        trusted = [True, *(np.interp(middle, sizes, line) <= 0 for line in excess)]
+        name = names[int(np.argmax(np.where(trusted, at_middle, -np.inf)))]
         if name is None:
             continue
         if selected and selected[-1][1:] == (start, name):
@@ -167,15 +166,17 @@ def select_models(
     return selected
 
 
-def _break_points(sizes: FloatArray, lines: FloatArray) -> list[float]:
-    """Where the highest of the piecewise linear `lines` (L, S) may change: measured sizes and crossings."""
-    points = set(sizes.tolist())
-    for one, other in combinations(lines, 2):
-        difference = one - other
-        for i in np.flatnonzero(difference[:-1] * difference[1:] < 0):
-            share = difference[i] / (difference[i] - difference[i + 1])
-            points.add(float(sizes[i] + share * (sizes[i + 1] - sizes[i])))
-    return sorted(points)
+def _crossings(sizes: FloatArray, lines: FloatArray) -> Iterator[float]:
+    """Where two of the piecewise linear `lines` (L, S) cross between measured sizes."""
+    return _roots(sizes, np.array([one - other for one, other in combinations(lines, 2)]))
+
+
+def _roots(sizes: FloatArray, lines: FloatArray) -> Iterator[float]:
+    """Where the piecewise linear `lines` (L, S) change their sign between measured sizes."""
+    for line in lines:
+        for i in np.flatnonzero(line[:-1] * line[1:] < 0):
+            share = line[i] / (line[i] - line[i + 1])
+            yield float(sizes[i] + share * (sizes[i + 1] - sizes[i]))
 
 
 def _check_comparable(curves: Mapping[str, NativeSizeCurve]) -> None:

@@ -21,7 +21,7 @@ from rich.text import Text
 from ..calibration.crops import outside_share
 from ..calibration.duplicates import find_duplicates, fingerprint
 from ..runtime.bundle import default_detector
-from ..runtime.detect import Detector, largest
+from ..runtime.detect import Detector
 from ..runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
 from ..runtime.files import require_writable, write_text
 from ..runtime.geometry import (
@@ -38,6 +38,7 @@ from ..runtime.geometry import (
 from ..runtime.machine import cores
 from ..runtime.media.images import read_image
 from ..runtime.pixels import RgbImage
+from ..runtime.search import DETECTABLE, FaceSearch, width_of
 from .face_prior import face_prior, no_prior
 from .faces import Picture, celeba_pictures, folder_pictures, split_conflicts
 from .landmarker import KNOWN_SHA256, Landmarker, landmarker_sha256
@@ -264,9 +265,14 @@ def celeba_crop(image: RgbImage, size: int) -> tuple[Transform, RgbImage]:
 
 
 def find_landmarks(image: RgbImage) -> Landmarks | None:
-    """The five points of the largest face, None if there is none."""
-    face = largest(_detector()(image))
-    return None if face is None else face.landmarks
+    """The five points of the widest face, None if there is none.
+
+    The picture is searched as it is, which places the points best, and, where it is large, a quarter as large and so
+    on, for faces that are too wide for the detector.
+    """
+    search = _search()
+    faces = [seen.face for seen in search.first_look(image) if search.is_face(seen.face)]
+    return max(faces, key=width_of).landmarks if faces else None
 
 
 def align(image: RgbImage, landmarks: Landmarks, config: PrepareConfig) -> Transform:
@@ -331,8 +337,8 @@ def summary(pack: PackInfo, skipped: Mapping[str, str], reliable: Mapping[str, i
 
 
 @lru_cache(maxsize=1)
-def _detector() -> Detector:
-    return Detector.open(default_detector())
+def _search() -> FaceSearch:
+    return FaceSearch(Detector.open(default_detector()), DETECTABLE)
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +76,3 @@ def require_same_task(teacher: Teacher, input_size: int, scale: int, framing: st
         raise CheckpointError(
             f"{teacher.path}: got a teacher of {teacher.checkpoint.framing} framing, expected {framing} as the packs"
         )
-
-
-def data_of(own: list[dict[str, Any]], teachers: Sequence[Teacher]) -> list[dict[str, Any]]:
-    """All data that a student learned from, its teachers' too: their licences bind it likewise."""
-    every = [*own, *(entry for teacher in teachers for entry in teacher.checkpoint.training.get("data", []))]
-    return list({entry["sha256"]: entry for entry in reversed(every)}.values())[::-1]

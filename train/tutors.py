@@ -49,11 +49,14 @@ class Distillation:
     def __post_init__(self) -> None:
         if not self.teachers:
             raise UsageError("--student: got it without --teacher; give it as --teacher to distil its output")
-        if self.students and not self.features:
+        if self.students and not (self.output and self.features):
+            idle = "--student" if self.features else "--teacher"
             raise UsageError(
-                "--student: got it without features in --distill, so that no --teacher would teach; expected "
-                "--distill output,features, or it as --teacher"
+                f"--student: got only one of output and features in --distill, so that no {idle} would teach; expected "
+                "--distill output,features, or one --teacher alone"
             )
+        if self.live and self.cache is not None:
+            raise UsageError("got --live-teacher and --teacher-cache, expected one of them")
         if not (self.output or self.features):
             raise UsageError("--distill: got nothing, expected output, features or both")
         if not 0 <= self.weight <= 1:

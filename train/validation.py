@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..runtime.errors import PackError
@@ -42,9 +43,10 @@ class Validation:
     """Of the validation faces by their indices, for a network that sees it."""
 
     def __post_init__(self) -> None:
-        self.high = np.concatenate([read_split(pack, "val") for pack in self.packs])[:VALIDATION_FACES]
-        if not len(self.high):
+        every = np.concatenate([read_split(pack, "val") for pack in self.packs])
+        if not len(every):
             raise PackError("got packs without validation faces, expected some; prepare with --val-share above 0")
+        self.high = every[validated(len(every))]
         self.low = shrink(self.high, self.input_size)
         self.bicubic = shrink(self.low, self.high.shape[1])
         self._bicubic_psnr = self.psnr(self.bicubic)
@@ -71,6 +73,11 @@ class Validation:
         columns = (self.low, self.bicubic, restored, self.high)
         save_sheet(self.output / SHEET_FILE, [column[:SHEET_FACES] for column in columns])
         return figures
+
+
+def validated(count: int) -> NDArray[np.int64]:
+    """Indices of the faces that are validated on: evenly over all packs'."""
+    return np.linspace(0, count - 1, min(count, VALIDATION_FACES)).round().astype(np.int64)
 
 
 def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:

@@ -10,8 +10,6 @@ from onnx import NodeProto
 from ..graph import Graph
 from ..qdq import layer_name
 
-QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-
 
 @dataclass(frozen=True)
 class Pair:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ...runtime.errors import CheckpointError, UsageError
 from ...runtime.pixels import RgbBatch
 from ..batches import FaceBatches
 from ..camera import relit
-from ..checkpoint import MODEL_FILE, load_checkpoint
+from ..checkpoint import MODEL_FILE, data_of, load_checkpoint
 from ..degrade import CLEAN, DEGRADATIONS, ROBUST, degrade
 from ..device import use_bf16
 from ..distill import Trainee, prior_head, prior_loss
@@ -40,7 +41,6 @@ from ..reparam import Branches, branch, collapse
 from ..restore import restore
 from ..state import LoopState
 from ..teacher_outputs import Tutor, cache_lessons
-from ..teachers import data_of
 from ..tutors import CACHE_FILE, Distillation, Faculty, imitation, lessons_of, match_layers, open_faculty
 from ..validation import Validation, describe
 
@@ -172,18 +172,15 @@ def start(recipe: EdgeRecipe, framing: str) -> EdgeNet:
     network = EdgeNet(recipe.network)
     if recipe.init is not None:
         checkpoint = load_checkpoint(recipe.init)
-        expected = (recipe.network.to_json(), framing)
-        # Places learned from nothing may be added to what was trained without.
-        config = {
-            **checkpoint.config,
-            "positions": checkpoint.config.get("positions", False) or recipe.network.positions,
-        }
-        if checkpoint.network != "edge" or (config, checkpoint.framing) != expected:
+        before, expected = checkpoint.build(), recipe.network
+        if isinstance(before, EdgeNet):  # places learned from nothing may be added to what was trained without
+            expected = replace(expected, positions=before.config.positions) if expected.positions else expected
+        if (getattr(before, "config", None), checkpoint.framing) != (expected, framing):
             raise CheckpointError(
                 f"--init {recipe.init}: got {checkpoint.network} {checkpoint.config} in {checkpoint.framing} framing, "
-                f"expected edge {expected[0]} in {framing} framing"
+                f"expected edge {recipe.network.to_json()} in {framing} framing"
             )
-        network.load_state_dict({**network.state_dict(), **checkpoint.build().state_dict()})
+        network.load_state_dict({**network.state_dict(), **before.state_dict()})
     return network
 
 
@@ -238,13 +235,14 @@ class EdgeValidation(Validation):
 
 def papers(recipe: EdgeRecipe, packs: Sequence[PackInfo], faculty: Faculty) -> dict[str, Any]:
     """What the checkpoint says of its training from the start."""
+    init = load_checkpoint(recipe.init).training if recipe.init else None
     return {
         "recipe": "edge",
         "loss": recipe.loss,
         "native_span": recipe.native_span,
-        "data": data_of(describe(packs), faculty.all),
+        "data": data_of(describe(packs), *(teacher.checkpoint.training for teacher in faculty.all), init),
         **switches(recipe, faculty),
-        "init": load_checkpoint(recipe.init).training if recipe.init else None,
+        "init": init,
     }
 
 
@@ -257,6 +255,7 @@ def identity_of(recipe: EdgeRecipe, packs: Sequence[PackInfo], faculty: Faculty)
         "loss": recipe.loss,
         "native_span": recipe.native_span,
         "data": describe(packs),
+        **({"init": sha256(recipe.init.read_bytes()).hexdigest()} if recipe.init else {}),
         **({"priors": [asdict(pack.priors) for pack in packs if pack.priors]} if needs_priors else {}),
         **switches(recipe, faculty),
     }

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...runtime.errors import CheckpointError, UsageError
 from ..batches import FaceBatches
-from ..checkpoint import MODEL_FILE
+from ..checkpoint import MODEL_FILE, data_of
 from ..degrade import shrink
 from ..distill import Decay, Trainee, feature_loss, prior_head, prior_loss
 from ..loop import LOG_FILE, LoopConfig, read_log, require_free, train
@@ -35,7 +35,7 @@ from ..priors import CHANNELS as PRIOR_CHANNELS
 from ..priors import prior_channels, read_priors
 from ..processes import Crew
 from ..provenance import provenance
-from ..teachers import Teacher, data_of, open_teacher, require_same_task
+from ..teachers import Teacher, open_teacher, require_same_task
 from ..validation import Validation, describe
 
 
@@ -94,7 +94,7 @@ def train_student(recipe: StudentRecipe, console: Console | None = None, crew: C
         "decay": asdict(recipe.decay),
         "multitask": recipe.multitask,
     }
-    data = data_of(describe(packs), [teacher])
+    data = data_of(describe(packs), teacher.checkpoint.training)
     papers = {"recipe": "student", **settings, "data": data, "init": None, **provenance(recipe.loop, crew)}
     observe = Validation(packs, config.input_size, recipe.output, batches.batch, papers, alone)
     teacher.network.to(crew.device)

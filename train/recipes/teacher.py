@@ -32,7 +32,7 @@ from ..prior_views import plain_views, view
 from ..priors import prior_channels, read_priors, require_priors
 from ..processes import Crew
 from ..provenance import provenance
-from ..validation import Validation, describe
+from ..validation import Validation, describe, validated
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,10 @@ def train_teacher(recipe: TeacherRecipe, console: Console | None = None, crew: C
     for remark in batches.remarks:
         console.print(remark)
     priors = read_priors(packs, "train") if config.prior else None
-    shown = plain_views(read_priors(packs, "val"), config.prior, config.prior_size) if config.prior else None
+    shown = None
+    if config.prior:
+        of_faces = read_priors(packs, "val")
+        shown = plain_views(of_faces.take(validated(len(of_faces))), config.prior, config.prior_size)
     torch.manual_seed(recipe.loop.seed)
     network = CompactNet(config) if isinstance(config, CompactConfig) else KdfsrNet(config)
     settings = {"loss": recipe.loss, "optimizer": recipe.optimizer, "data": describe(packs)}
