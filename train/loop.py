@@ -166,7 +166,8 @@ def train(
         open_board(folder, config.tensorboard and crew.first, state) as board,
         stop_on_interrupt() as interrupted,
     ):
-        task = progress.add_task("training", total=1.0, completed=config.share_done(state.step, state.seconds))
+        task = progress.add_task("training", total=1.0)
+        progress.update(task, completed=config.share_done(state.step, state.seconds))
         while (share := config.share_done(state.step, state.seconds)) < 1:
             rate = config.rate(state.step, share)
             set_rate(optimizers, rate)
