@@ -114,7 +114,7 @@ def main(**given: Any) -> None:
     fsr-run --doctor                               what works here
 
     Exit codes: 0 done; 1 some inputs failed, each named, the others done; 2 wrong usage or a missing part;
-    130 stopped by Ctrl-C or SIGTERM, what was done is kept; a camera or stream that is ended so has done all it should.
+    130 stopped by Ctrl-C, SIGTERM or q, what was done is kept; a camera or stream that is ended so did all it should.
     """
     from .runs.request import Request
     from .runs.run import run

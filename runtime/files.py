@@ -11,13 +11,14 @@ from glob import escape
 from hashlib import sha256
 from pathlib import Path
 
+from .alive import is_alive
 from .errors import OutputError
 
 LONGEST_NAME = 255
 """Bytes of a name that every usual file system takes."""
 _LONGEST_HIDDEN = 100
 """Bytes of a final name that its temporary one repeats: with what comes around it, some encrypting disks take 143."""
-_TEMPORARY = re.compile(r"\.\d+\.partial(\.|$)")
+_TEMPORARY = re.compile(r"\.(\d+)\.partial(\.|$)")
 
 
 @contextmanager
@@ -50,16 +51,28 @@ def temporaries_of(final: Path) -> Iterator[Path]:
     return (path for path in final.parent.glob(f"{escape(_hidden(final))}.*") if name.fullmatch(path.name))
 
 
-def set_aside(temporary: Path, final: Path) -> Path:
-    """Give what another process left a name that none will take: the next may have the same number."""
-    aside = final.with_name(f"{_hidden(final)}.0.partial{final.suffix}")
-    return temporary.replace(aside)
+def maker_of(temporary: Path) -> int | None:
+    """The number of the process that makes it; None of any other file."""
+    return int(found[1]) if (found := _TEMPORARY.search(temporary.name)) else None
+
+
+def is_being_written(temporary: Path) -> bool:
+    """Whether the process that makes it lives. What bears the number of this one is an earlier one's, since a program
+    in a container has the same number each time: to be asked before this one writes anything of that name.
+    """
+    maker = maker_of(temporary)
+    return maker is not None and maker != os.getpid() and is_alive(maker)
+
+
+def aside(final: Path) -> Path:
+    """A temporary name of `final` that no process will take."""
+    return final.with_name(f"{_hidden(final)}.0.partial{final.suffix}")
 
 
 def remove_temporaries(among: Iterable[Path]) -> None:
-    """Delete those of `among` that a killed run left half-written."""
+    """Delete those files of `among` that a killed run left half-written."""
     for path in list(among):
-        if _TEMPORARY.search(path.name):
+        if maker_of(path) is not None and not is_being_written(path) and not path.is_dir():
             path.unlink(missing_ok=True)
 
 

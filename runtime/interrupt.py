@@ -60,6 +60,28 @@ def terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the end of this, for what is lost if it is not done to its end.
+
+    What is ignored or handled by other than Python stays so; outside the main thread none arrives anyway.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    if threading.current_thread() is not threading.main_thread():
+        held = []
+    came: list[int] = []
+    for number in held:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number in held:
+            signal.signal(number, before[number])
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
 def is_stopping() -> bool:
     """Whether the run under way was asked to stop: what waits for a source that brings nothing looks here."""
     return any(stop.is_set() for stop in _stops)

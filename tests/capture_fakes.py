@@ -11,10 +11,12 @@ from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from fsr.runtime.errors import InputError
+from fsr.runtime.media import pyav
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.media.uri import SourceUri
 
@@ -84,6 +86,13 @@ def _fail(source: Faulty) -> None:
     source.failure = InputError(f"{source.uri}: the stream was lost: Connection reset by peer")
 
 
+def _unequipped(_: Faulty) -> Iterator[int]:
+    """As where a package is missing that the recording needs."""
+    yield from range(5)
+    with patch.object(pyav, "find_spec", lambda name: None):
+        pyav.require_pyav()
+
+
 FAULTS: Mapping[str, Callable[[Faulty], Iterator[int]]] = {
     "finite": lambda _: iter(range(40)),
     "finite cut": lambda source: (_fail(source), iter(range(7)))[1],
@@ -97,6 +106,7 @@ FAULTS: Mapping[str, Callable[[Faulty], Iterator[int]]] = {
     "resized": _then(_fail),
     "never": lambda _: iter(()),
     "opening hangs": lambda _: iter(()),
+    "unequipped": _unequipped,
 }
 
 

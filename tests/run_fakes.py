@@ -20,6 +20,8 @@ from fsr.runtime.runs.records import PIXELS
 from fsr.runtime.runs.summary import Summary
 
 RUN: dict[str, Any] = {"version": "test", PIXELS: {"--scale": 2}}
+NO_PROCESS = 99_999_999
+"""A number that no system gives."""
 CROP = np.full((8, 8, 3), (200, 100, 50), np.uint8)
 
 

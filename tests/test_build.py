@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_be_written_or_read(bundle: Path, cache: Path, monke
 
 def test_what_a_build_is_writing_is_neither_listed_nor_cleaned(cache: Path) -> None:
     cache.mkdir(parents=True)
-    new, old = cache / ".m.fp16.12.partial.plan", cache / ".m.fp16.13.partial.plan"
+    new, old = cache / ".m.fp16.12.partial.plan", cache / ".m.fp16.99999999.partial.plan"
     for path in (new, old):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))

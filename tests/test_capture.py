@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -18,12 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 from capture_fakes import SIZE_WH, faulty, levels, open_faulty
+from run_fakes import NO_PROCESS
 
-from fsr.runtime.errors import InputError
+from fsr.runtime.errors import InputError, OutputError, UsageError
 from fsr.runtime.interrupt import stop_on_interrupt
-from fsr.runtime.media.capture import Capture, Patience, _Clock, numbered
+from fsr.runtime.media.capture import Capture, Patience, _Clock
 from fsr.runtime.media.capture_child import Delivered
 from fsr.runtime.media.frame_ring import fitted
+from fsr.runtime.media.recording_names import free_name, numbered
 
 HASTE = Patience(open=30.0, frame=2.0, first_pause=0.01, longest_pause=0.05, finish=5.0)
 WAIT = 30.0
@@ -110,6 +113,24 @@ def test_a_process_killed_from_outside_is_replaced() -> None:
         os.kill(before, signal.SIGKILL)
         until(lambda: next(frames) and source.reconnects)
         assert source.pid != before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere shared memory is as large as the memory")
+def test_shared_memory_without_room_is_a_sentence_and_no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, start: int, size: int) -> None:
+        assert os.fstat(descriptor).st_size >= size == 3 * SIZE_WH[0] * SIZE_WH[1] * 3
+        taken.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    taken: list[Path] = []
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    said: list[str] = []
+    sentence = (
+        r"\*\*\*@host/endless: no room in shared memory for 3 frames of 64 x 48, 0 MB: No space left .*--shm-size"
+    )
+    with pytest.raises(OutputError, match=sentence), capture("endless", said) as source:
+        next(iter(source))
+    assert not said and taken and not any(path.exists() for path in taken)
 
 
 def test_attempts_go_on_until_the_source_is_back(tmp_path: Path) -> None:
@@ -226,3 +247,44 @@ def test_a_picture_is_fitted_into_the_middle(size_wh: tuple[int, int]) -> None:
 
 def test_recordings_after_a_loss_are_numbered() -> None:
     assert [numbered(Path("a/cam.mkv"), n).name for n in (1, 2, 11)] == ["cam.mkv", "cam-2.mkv", "cam-11.mkv"]
+
+
+def test_a_recording_replaces_nothing(tmp_path: Path, sleeper: int) -> None:
+    record = tmp_path / "cam.mkv"
+    assert free_name(record) == record
+    record.write_bytes(b"yesterday's")
+    assert free_name(record) == tmp_path / "cam-2.mkv"
+    for name in (f"cam-2.{sleeper}", f"cam-3.{os.getpid()}"):
+        (tmp_path / f".{name}.partial.mkv").write_bytes(b"being written")
+    assert free_name(record) == tmp_path / "cam-4.mkv"
+    (tmp_path / f".cam.{NO_PROCESS}.partial.mkv").write_bytes(b"of an older program, under a name that is taken")
+    for number in (0, 1):
+        (tmp_path / f".cam-{4 + number}.{NO_PROCESS + number}.partial.mkv").write_bytes(b"killed")
+    (tmp_path / f".cam-6.{NO_PROCESS}.partial.mkv").touch()
+    assert free_name(record) == tmp_path / "cam-6.mkv"
+    assert [(tmp_path / f"cam-{number}.mkv").read_bytes() for number in (4, 5)] == [b"killed"] * 2
+    assert record.read_bytes() == b"yesterday's" and len(list(tmp_path.glob(".*.partial.mkv"))) == 4
+
+
+def test_what_was_recorded_before_stays_and_a_killed_life_keeps_what_it_has(tmp_path: Path) -> None:
+    record, said = tmp_path / "cam.mkv", list[str]()
+    record.write_bytes(b"yesterday's")
+    (tmp_path / f".cam.{NO_PROCESS}.partial.mkv").write_bytes(b"killed before")
+    with capture("killed", said, tmp_path / "lives", record=record) as source:
+        assert levels(islice(source, 12))[-1] >= 20
+    assert record.read_bytes() == b"yesterday's"
+    assert {path.name for path in tmp_path.glob("*.mkv")} > {"cam.mkv", "cam-2.mkv"}
+    assert said[0].endswith(f"recorded into {tmp_path / 'cam-2.mkv'}, for {record} is there already")
+
+
+def test_at_the_end_what_a_killed_life_has_recorded_gets_a_name(tmp_path: Path) -> None:
+    with capture("finite", record=tmp_path / "cam.mkv") as source:
+        (tmp_path / f".cam-2.{NO_PROCESS}.partial.mkv").write_bytes(b"killed")
+        assert len(list(source)) == 40
+    assert (tmp_path / "cam-2.mkv").read_bytes() == b"killed"
+    assert {path.name for path in tmp_path.iterdir()} == {"cam.mkv", "cam-2.mkv"}
+
+
+def test_a_missing_package_is_not_waited_for() -> None:
+    with pytest.raises(UsageError, match=r'pip install "fsr-edge\[video\]"'), capture("unequipped") as source:
+        list(islice(source, 12))

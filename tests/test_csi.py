@@ -36,7 +36,7 @@ def test_the_test_card_of_gstreamer_comes_in_rgb() -> None:
 
 def fake_tools(folder: Path, launch: str, inspect: str = "exit 0") -> None:
     for name, script in (("gst-launch-1.0", launch), ("gst-inspect-1.0", inspect)):
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).write_text(f"#!/bin/sh\nfor last; do :; done\nframes=/dev/fd/${{last#fd=}}\n{script}\n")
         (folder / name).chmod(0o755)
 
 
@@ -71,7 +71,7 @@ def test_a_pipe_that_fails_says_why(tools: Path) -> None:
 
 
 def test_a_pipe_that_ends_ends_the_frames(tools: Path) -> None:
-    fake_tools(tools, f"head -c {3 * 96 * 64 * 4 + 100} /dev/zero; echo 'ERROR: sensor lost' >&2")
+    fake_tools(tools, f"head -c {3 * 96 * 64 * 4 + 100} /dev/zero > $frames; echo 'ERROR: sensor lost' >&2")
     frames = []
     with (
         pytest.raises(InputError, match="stopped delivering frames: ERROR: sensor lost"),
@@ -81,10 +81,19 @@ def test_a_pipe_that_ends_ends_the_frames(tools: Path) -> None:
     assert len(frames) == 3 and not np.any(frames[0].pixels)
 
 
+def test_what_the_pipe_says_does_not_mix_with_the_frames_nor_stop_them(tools: Path) -> None:
+    words = "echo 'GST_ARGUS: Creating output stream'; head -c 200000 /dev/zero | tr '\\0' '\\n' >&2"
+    fake_tools(tools, f"{words}; head -c {2 * 96 * 64 * 4} /dev/zero > $frames; {words}; echo 'ERROR: gone' >&2")
+    frames = []
+    with pytest.raises(InputError, match="ERROR: gone"), CsiCamera(parse_uri(CARD)) as it:
+        frames.extend(it)
+    assert len(frames) == 2 and not any(np.any(frame.pixels) for frame in frames)
+
+
 def test_a_jetsons_camera_is_read_through_its_own_memory() -> None:
-    words = " ".join(command(parse_uri("csi://2"), "nvarguscamerasrc", (1920, 1080), Fraction(30000, 1001)))
+    words = " ".join(command(parse_uri("csi://2"), "nvarguscamerasrc", (1920, 1080), Fraction(30000, 1001), 5))
     assert "nvarguscamerasrc sensor-id=2 ! video/x-raw(memory:NVMM),width=1920,height=1080" in words
-    assert "nvvidconv ! video/x-raw,format=BGRx,width=1920,height=1080,framerate=30000/1001 ! fdsink fd=1" in words
+    assert "nvvidconv ! video/x-raw,format=BGRx,width=1920,height=1080,framerate=30000/1001 ! fdsink fd=5" in words
 
 
 @pytest.mark.skipif(shutil.which("gst-launch-1.0") is None, reason="no gst-launch-1.0 is installed")

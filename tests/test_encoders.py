@@ -6,6 +6,7 @@ import io
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from fsr.runtime.media.video import VideoFrame, VideoWriter
 av = pytest.importorskip("av", reason="videos need PyAV")
 
 
+SMALL = (320, 192), Fraction(30)
+
+
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     encoders.best_encoder.cache_clear()
@@ -31,11 +35,32 @@ def _forget() -> Iterator[None]:
 def test_the_first_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"h264_of_no_chip": {}, "h264_v4l2m2m": {}, "libx264rgb": {}, "libx264": {}}
     monkeypatch.setattr(encoders, "HARDWARE", table)
-    assert [encoders.works(name) for name in table] == [False, False, False, True], "the third takes no yuv420p"
-    assert encoders.best_encoder() == "libx264"
+    assert [encoders.works(name, *SMALL) for name in table] == [False, False, False, True], "the third takes no yuv420p"
+    assert encoders.best_encoder(*SMALL) == "libx264"
     monkeypatch.setattr(encoders, "HARDWARE", {"h264_of_no_chip": {}})
     encoders.best_encoder.cache_clear()
-    assert encoders.best_encoder() == encoders.SOFTWARE
+    assert encoders.best_encoder(*SMALL) == encoders.SOFTWARE
+
+
+def test_an_encoder_that_cannot_take_the_size_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chips end at 1080p to 4096 px a side; x264, that stands for one, at 16384."""
+    assert encoders.works("libx264", (64, 48), Fraction(25)) and not encoders.works(
+        "libx264", (16400, 16), Fraction(25)
+    )
+    seen: list[tuple[tuple[int, int], Fraction]] = []
+
+    def works(name: str, size_wh: tuple[int, int], rate: Fraction) -> bool:
+        seen.append((size_wh, rate))
+        return size_wh[0] <= 4096
+
+    monkeypatch.setattr(encoders, "HARDWARE", {"h264_of_a_chip": {}})
+    monkeypatch.setattr(encoders, "works", works)
+    assert encoders.best_encoder((4096, 16), Fraction(25)) == "h264_of_a_chip"
+    with VideoWriter(tmp_path / "a.mkv", (4097, 15), rate=Fraction(31)) as writer:
+        assert writer.codec == encoders.SOFTWARE
+        pixels = np.zeros((15, 4097, 3), np.uint8)
+        writer.write(pixels, VideoFrame(pixels, 0, Fraction(1, 31), 0.0))
+    assert seen == [((4096, 16), 25), ((4098, 16), 31)], "of which the last is the one that is encoded"
 
 
 def test_an_encoder_without_a_quality_is_told_a_rate() -> None:
@@ -91,6 +116,48 @@ def test_a_recording_begins_with_a_key_frame_and_at_zero(tmp_path: Path) -> None
     with av.open(str(tmp_path / "raw.mp4")) as kept:
         frames = list(kept.decode(video=0))
     assert len(frames) == 15 and frames[0].pts == 0 and frames[0].key_frame
+
+
+@dataclass
+class Come:
+    """A packet as `PacketRecording.add` takes it, at a time in milliseconds."""
+
+    stream: Any
+    dts: int
+    is_keyframe: bool = True
+    duration: int = 40
+    time_base: Fraction = Fraction(1, 1000)
+
+    @property
+    def pts(self) -> int:
+        return self.dts
+
+    def __bytes__(self) -> bytes:
+        return b"\0\0\0\1\x65" + bytes(20)
+
+
+def test_a_recording_goes_on_when_the_clock_goes_back(tmp_path: Path) -> None:
+    """Pictures and sound by the same time; one that is merely late is left out."""
+    recording, buffer = PacketRecording(tmp_path / "raw.mkv"), io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        video, _ = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=48_000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), "rgb24")))
+        container.mux(video.encode(None))
+    buffer.seek(0)
+    clock = [90_000, 90_040, 90_080, 89_500, 90_120, 0, 40, 80]  # late by .6 s, then anew
+    with av.open(buffer) as source:
+        for now in clock:
+            recording.add(Come(source.streams.video[0], now), source)  # pyright: ignore[reportArgumentType]
+            recording.add(Come(source.streams.audio[0], now + 10), source)  # pyright: ignore[reportArgumentType]
+    recording.close()
+    with av.open(str(tmp_path / "raw.mkv")) as kept:
+        times: dict[str, list[int]] = {"video": [], "audio": []}
+        for packet in kept.demux():
+            if packet.size:
+                times[packet.stream.type].append(round(1000 * float(packet.pts * packet.time_base)))
+    assert times["video"] == [0, 40, 80, 120, 160, 200, 240]
+    assert times["audio"] == [10, 50, 90, 130, 170, 210, 250]
 
 
 def test_a_recording_that_cannot_hold_the_stream_is_a_sentence(tmp_path: Path) -> None:

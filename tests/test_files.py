@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from run_fakes import NO_PROCESS
 
 from fsr.runtime import files
+from fsr.runtime.alive import is_alive
 from fsr.runtime.errors import OutputError
-from fsr.runtime.files import atomic_path, remove_temporaries, temporaries_of, write_bytes, write_text
+from fsr.runtime.files import (
+    atomic_path,
+    is_being_written,
+    remove_temporaries,
+    temporaries_of,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -149,12 +158,30 @@ def test_temporaries_of_a_file_are_found_and_removed(tmp_path: Path, stem: str) 
     for name in others:
         (tmp_path / name).touch()
     with pytest.raises(KeyboardInterrupt), atomic_path(final) as temporary:
-        left = temporary.with_name(temporary.name.replace(str(os.getpid()), "7"))
+        left = temporary.with_name(temporary.name.replace(str(os.getpid()), str(NO_PROCESS)))
         left.touch()
         assert list(temporaries_of(final)) == [left]
         raise KeyboardInterrupt
     remove_temporaries(temporaries_of(final))
     assert names(tmp_path) == sorted(others)
+
+
+def test_what_a_living_process_writes_and_folders_stay(tmp_path: Path, sleeper: int) -> None:
+    mine, dead, living, folder = (
+        tmp_path / f".a.{number}.partial{suffix}"
+        for number, suffix in ((os.getpid(), ".mp4"), (NO_PROCESS, ".mp4"), (sleeper, ".mp4"), (NO_PROCESS, ""))
+    )
+    for path in (mine, dead, living):
+        path.touch()
+    folder.mkdir()
+    assert [is_being_written(path) for path in (mine, dead, living, folder)] == [False, False, True, False]
+    remove_temporaries(tmp_path.iterdir())
+    assert names(tmp_path) == sorted([living.name, folder.name])
+
+
+def test_whether_a_process_lives(sleeper: int) -> None:
+    alive = [is_alive(number) for number in (os.getpid(), sleeper, NO_PROCESS, 0, -1, 10**30)]
+    assert alive == [True, True, False, False, False, False]
 
 
 def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:

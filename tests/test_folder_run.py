@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_fakes import CROP, RUN, FakeRestorer, face, files_below, make_pictures, picture, run_folder
+from run_fakes import CROP, NO_PROCESS, RUN, FakeRestorer, face, files_below, make_pictures, picture, run_folder
 
 from fsr.runtime.errors import InputError, UsageError
+from fsr.runtime.media import encode
 from fsr.runtime.media.images import Picture, read_image, read_picture, write_image, write_picture
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.runs.folder import find_pictures
@@ -124,6 +125,17 @@ def test_compare_is_bicubic_beside_restored(source: Path, out: Path) -> None:
     assert (both[:bar, :240] != both[:bar, 240:]).any(), "two names"
     assert records(out)["b.jpg"]["compare"] == "compare/b.jpg.jpg"
     assert (out / "compare/b.jpg.jpg").is_file()
+
+
+def test_a_comparison_that_is_too_wide_for_its_format_costs_no_result(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(source / "a.jpg", picture(50, (120, 90)))
+    monkeypatch.setitem(encode._LONGEST_SIDE, "JPEG", 300)
+    summary = run_folder(source, out, compare=True)
+    assert read_image(out / "restored/a.jpg").shape == (180, 240, 3)
+    reason = summary.failed["a.jpg"]
+    assert "compare/a.jpg.jpg" in reason and "480" in reason and reason.endswith("; restored/a.jpg is there")
 
 
 def test_pictures_of_several_pages_are_counted(source: Path, out: Path) -> None:
@@ -300,20 +312,26 @@ def test_without_resume_everything_is_done_anew(source: Path, out: Path) -> None
     assert read_records(out / "results.jsonl")[0] == {PIXELS: {"--scale": 3}}
 
 
-def test_only_temporaries_of_a_run_are_removed(source: Path, out: Path) -> None:
+def test_only_temporaries_of_a_run_that_is_over_are_removed(source: Path, out: Path, sleeper: int) -> None:
     make_pictures(source, 1)
     leftover = [
-        out / "restored/sub/.a.77.partial.png",
-        out / "faces/.b.1.partial.png",
-        out / ".results.5.partial.jsonl",
+        out / f"restored/sub/.a.{NO_PROCESS}.partial.png",
+        out / f"faces/.b.{NO_PROCESS}.partial.jpg",
+        out / f".results.{NO_PROCESS}.partial.jsonl",
     ]
-    mine = [out / ".hidden", out / "restored/.partial.png", out / "notes/.c.77.partial.png"]
-    for path in [*leftover, *mine]:
+    mine = [out / ".hidden", out / "restored/.partial.png", out / f"notes/.c.{NO_PROCESS}.partial.png"]
+    others = [
+        out / f"restored/.film.{NO_PROCESS}.partial.mp4",
+        out / f".film.frames.{NO_PROCESS}.partial.jsonl",
+        out / f"faces/film/000001/.00000001.{sleeper}.partial.png",
+    ]
+    for path in [*leftover, *mine, *others]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    run_folder(source, out)
-    assert not any(path.exists() for path in leftover)
-    assert all(path.exists() for path in mine)
+    (out / f".my_bundle.{NO_PROCESS}.partial").mkdir()
+    summary = run_folder(source, out)
+    assert not any(path.exists() for path in leftover) and summary.stale == 1
+    assert all(path.exists() for path in [*mine, *others])
 
 
 def test_each_line_is_written_after_its_files(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

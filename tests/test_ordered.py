@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from fsr.runtime.runs.ordered import LOOK_AHEAD, ordered_map
+from fsr.runtime.runs.ordered import LOOK_AHEAD, ordered_map, ordered_stream
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for another thread fails."""
@@ -117,3 +117,49 @@ def test_closing_waits_for_the_work_and_leaves_no_thread() -> None:
     so_far = len(ended)
     assert so_far <= 1 + LOOK_AHEAD * 3
     assert len(ended) == so_far
+
+
+def test_a_stream_gives_a_result_while_the_next_item_is_waited_for() -> None:
+    """A frame is shown as soon as it is done, not with the next one, a thirtieth of a second later."""
+    shown = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 3
+        assert shown.wait(PATIENCE), "the first result was to come before the second item"
+        yield 4
+
+    with closing(ordered_stream(square, source(), 2, 1)) as results:
+        assert next(results) == 9
+        shown.set()
+        assert list(results) == [16]
+
+
+def test_a_stream_is_in_order_and_bounded_and_tells_errors_in_their_place() -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(40):
+            taken.append(number)
+            yield number
+        raise ValueError("a bug")
+
+    results = ordered_stream(square, source(), 3, 2)
+    for expected in range(40):
+        assert next(results) == expected**2
+        assert len(taken) <= expected + 1 + 4, "the one shown, 2 ahead, one in hand, one being read"
+    with pytest.raises(ValueError, match="a bug"):
+        next(results)
+
+
+def test_a_stream_that_is_left_reads_no_more() -> None:
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in count():
+            taken.append(number)
+            yield number
+
+    with closing(ordered_stream(square, source(), 2, 1)) as results:
+        next(results)
+    assert len(taken) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fsr")]

@@ -33,7 +33,7 @@ from fsr.runtime.errors import UsageError
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.preview import connections
 from fsr.runtime.preview.access import token_for
-from fsr.runtime.preview.address import Address
+from fsr.runtime.preview.address import Address, _own_port
 from fsr.runtime.preview.controls import Controls
 from fsr.runtime.preview.preview import Preview
 from fsr.runtime.runs.frame_work import FrameResult
@@ -531,6 +531,9 @@ class TestLife:
             preview(f"127.0.0.1:{page.port}"),
         ):
             pass
+
+    def test_on_windows_too_a_port_has_one_listener(self) -> None:
+        assert (_own_port("posix"), _own_port("nt")) == (socket.SO_REUSEADDR, ~socket.SO_REUSEADDR)
 
     @pytest.mark.parametrize(
         ("text", "address"),

@@ -148,6 +148,10 @@ def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines(keepends=True)
+
+
 def inode(path: Path) -> int:
     return path.stat().st_ino if path.exists() else 0
 
@@ -231,7 +235,7 @@ def test_what_is_done_is_not_done_again(
     out, seen = tmp_path / "out.mp4", list[int]()
     stopped_at(monkeypatch, 100)
     stopped = run("-i", film, "-o", out)
-    assert stopped.exit_code == 130 and "stopped by a signal; --resume goes on from here" in stopped.stderr
+    assert stopped.exit_code == 130 and "stopped before the end; --resume goes on from here" in stopped.stderr
     done = len(times_of(out))
     assert 100 < done < 110 and sound_of(out) == sound_of(film)[: len(sound_of(out))]
     stopped_at(monkeypatch, -1, seen.append)
@@ -377,7 +381,7 @@ def test_what_was_kept_is_there_until_more_is(
     run("-i", film, "-o", out)
     left, seen = out.with_name(f".out.{os.getpid()}.partial.mp4"), list[tuple[int, int]]()
     out.rename(left)
-    records.write_text("".join(records.read_text().splitlines(keepends=True)[:-1]))
+    records.write_text("".join(lines_of(records)[:-1]))
     before = salvaged([left])
     assert before is not None and 70 < before.frames < 100
 
@@ -393,6 +397,26 @@ def test_what_was_kept_is_there_until_more_is(
     assert seen[0] == (before.frames, 2) and seen[-1][0] > before.frames and seen[-1][1] == 1
     assert min(seen)[0] == before.frames, "a kill costs nothing of it at any moment"
     assert_whole(out, film)
+
+
+def test_a_run_that_is_still_at_work_is_not_gone_on_from(
+    film: Path, tmp_path: Path, opened: list[Opened], monkeypatch: pytest.MonkeyPatch, sleeper: int
+) -> None:
+    out = tmp_path / "out.mp4"
+    stopped_at(monkeypatch, 60)
+    run("-i", film, "-o", out)
+    (tmp_path / "out.frames.jsonl").write_text("".join(lines_of(tmp_path / "out.frames.jsonl")[:-1]))
+    at_work = out.rename(tmp_path / f".out.{sleeper}.partial.mp4")
+    before = at_work.read_bytes()
+    refused = run("-i", film, "-o", out, "--resume")
+    assert refused.exit_code == 2 and len(refused.stderr.splitlines()) == 1
+    assert f"is being made by process {sleeper}; stop that or wait for its end" in refused.stderr
+    assert at_work.read_bytes() == before and not out.exists()
+    assert run("-i", film, "-o", out).exit_code == 0 and at_work.read_bytes() == before, "nor cleared away"
+    at_work.rename(tmp_path / ".out.0.partial.mp4")
+    out.unlink()
+    (tmp_path / "out.frames.jsonl").write_text("".join(lines_of(tmp_path / "out.frames.jsonl")[:-1]))
+    assert "film: goes on at frame" in run("-i", film, "-o", out, "--resume").stderr
 
 
 @pytest.mark.parametrize("compare", [[], ["--compare"]])

@@ -22,7 +22,7 @@ from fsr.runtime.bundle import default_folder
 from fsr.runtime.cli import ENGINES, SECTIONS, main
 from fsr.runtime.doctor import Diagnosis
 from fsr.runtime.engines import OPENERS
-from fsr.runtime.errors import InputError
+from fsr.runtime.errors import InputError, UsageError
 from fsr.runtime.machine import this_machine
 from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.media.uri import parse_uri
@@ -148,6 +148,13 @@ def test_what_is_not_there_is_not_announced(tmp_path: Path, monkeypatch: pytest.
 # What is refused before any work
 
 
+@pytest.fixture
+def a_folder_by_year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "2024").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("a_folder_by_year")
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
@@ -161,7 +168,12 @@ def test_what_is_not_there_is_not_announced(tmp_path: Path, monkeypatch: pytest.
         (["--bench", "--camera", "0"], ["--bench", "measures pictures"]),
         (["-i", "rtsp://a", "--resume"], ["--resume", "stream"]),
         (["-i", "0", "--window", "--headless"], ["--window", "give one of them"]),
-        (["-i", "a", "--crops"], ["--crops", "moving pictures"]),
+        (["-i", "2024"], ["--input", "the number of a camera", "./2024", "--camera"]),
+        (["-i", ""], ["--input: got ''", "names nothing"]),
+        (["-i", "a", "--crops"], ["--crops", "moving pictures", "always written"]),
+        (["-i", "2024/", "--window"], ["--window, --preview", "one video of the folder"]),
+        (["-i", "rtsp://a", "--preview", "--compare"], ["--compare", "nothing is written", "--output"]),
+        (["--bench", "--moving", "--scale", "3"], ["--moving", "leave --scale and --min-face out"]),
         (["-i", "a.mp4", "--record", "b.mkv"], ["--record", "a file is kept already"]),
         (["-i", "0", "--record", "b.txt"], ["--record", "the name of a video"]),
         (["-i", "0", "--record", "b.mp4", "-o", "b.mp4"], ["--record", "another than that of --output"]),
@@ -183,6 +195,7 @@ def test_a_combination_without_sense_is_one_sentence(arguments: list[str], parts
     assert_one_sentence(run(*arguments), *parts)
 
 
+@pytest.mark.usefixtures("a_folder_by_year")
 def test_every_rule_is_tested() -> None:
     cases = test_a_combination_without_sense_is_one_sentence.pytestmark[0].args[1]  # type: ignore[attr-defined]
     said = {run(*arguments).stderr.removeprefix("error: ").rstrip() for arguments, _ in cases}
@@ -279,6 +292,21 @@ def test_the_kind_of_input_is_told_by_its_name(given: dict, kind: str) -> None:
 
 def test_camera_and_input_by_number_are_the_same() -> None:
     assert Request(input="3").source == Request(camera=3).source == parse_uri("/dev/video3")
+
+
+@pytest.mark.usefixtures("a_folder_by_year")
+def test_a_folder_and_a_camera_of_one_number_are_told_apart() -> None:
+    assert Request(input="./2024").kind == "pictures"
+    assert Request(camera=2024).kind == Request(input="/dev/video2024").kind == "live"
+
+
+@pytest.mark.usefixtures("a_folder_by_year")
+def test_crops_are_for_a_folder_of_videos_too() -> None:
+    Path("2024/a.mp4").touch()
+    assert Request(input="2024/", crops=True).crops
+    Path("2024/a.jpg").touch()
+    with pytest.raises(UsageError, match="--crops: is for moving pictures"):
+        Request(input="2024/", crops=True)
 
 
 def test_one_worker_a_core_that_may_be_used() -> None:

@@ -24,7 +24,7 @@ FSR_RUN = [sys.executable, "-c", "from fsr.runtime.cli import main; main()"]
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"input": "photos"}, "--preview, --crops: are for moving pictures"),
+        ({"input": "photos"}, "--window, --preview: show one video"),
         ({"input": "test://", "preview": "0.0.0.0:x"}, "--preview: got '0.0.0.0:x', expected a port"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_fakes import CROP, face, picture
+from run_fakes import CROP, NO_PROCESS, face, picture
 
 from fsr.runtime.media.images import read_image
 from fsr.runtime.media.source import Source, VideoFrame
@@ -17,7 +17,7 @@ from fsr.runtime.pipeline import RestoredFrame, enlarge
 from fsr.runtime.runs.crops import into_crops
 from fsr.runtime.runs.effort import Effort
 from fsr.runtime.runs.frame_work import FrameResult, FrameWork
-from fsr.runtime.runs.stats import RECENT_SECONDS, StatsSnapshot, StreamStats
+from fsr.runtime.runs.stats import RECENT_FRAMES, RECENT_SECONDS, StatsSnapshot, StreamStats
 from fsr.runtime.runs.summary import Summary
 from fsr.runtime.runs.view import KEYS, View
 
@@ -56,10 +56,22 @@ def test_rate_latency_and_counts() -> None:
     assert shown.fps == pytest.approx(10, abs=0.4)
     assert shown.latency_ms_median == pytest.approx(40) and shown.latency_ms_p95 == pytest.approx(500)
     assert shown.seconds_since_frame == 0
+    assert shown.run_latency_ms == pytest.approx((40, 500), rel=0.011)
     clock.now += 1.5
     assert stats.snapshot().fps == pytest.approx(5, abs=0.4) and stats.snapshot().seconds_since_frame == 1.5
     clock.now += RECENT_SECONDS
     assert stats.snapshot().fps == 0, "a source that is silent has no rate"
+
+
+def test_the_latency_of_a_run_is_that_of_all_of_it() -> None:
+    clock = Clock()
+    stats = StreamStats(Silent(), clock)
+    for number in range(2 * RECENT_FRAMES):
+        stats.add(result(captured=clock.now - (0.2 if number < RECENT_FRAMES + 50 else 0.05)))
+    stats.add(result(captured=clock.now))
+    stats.add(result(captured=clock.now - 1e4))
+    assert stats.snapshot().latency_ms_median == pytest.approx(50)
+    assert stats.snapshot().run_latency_ms == pytest.approx((200, 200), rel=0.011)
 
 
 def test_a_file_has_no_latency_and_nothing_is_divided_by_nothing() -> None:
@@ -93,7 +105,7 @@ def test_the_window_says_what_is_done_less() -> None:
     assert stats.snapshot().sentence().endswith(", faces are restored by tier S")
 
 
-FIGURES = StatsSnapshot(9, 3, 24.96, 51.4, 80.2, 2, 1, 0.1)
+FIGURES = StatsSnapshot(9, 3, 24.96, 31.0, 40.0, 2, 1, 0.1, run_latency_ms=(51.4, 80.2))
 
 
 def test_the_summary_says_what_was_dropped_and_how_late_frames_were() -> None:
@@ -104,6 +116,15 @@ def test_the_summary_says_what_was_dropped_and_how_late_frames_were() -> None:
     as_json = summary.to_json()
     assert (as_json["dropped"], as_json["reconnects"], as_json["latency_ms"]) == (3, 1, [51.4, 80.2])
     assert "dropped" not in Summary("frame", None, None).sentence()
+
+
+@pytest.mark.parametrize(("unit", "named"), [("frame", 100), ("picture", 250)])
+def test_failed_frames_are_counted_for_ever_and_named_no_further(unit: str, named: int) -> None:
+    summary = Summary(unit, None, None)
+    for number in range(250):
+        summary.add(f"frame {number}", {"error": "a bug"})
+    assert (len(summary.failed), summary.failures, summary.finished, summary.exit_code) == (named, 250, 250, 1)
+    assert "250 failed" in summary.sentence() and summary.to_json()["failures"] == 250
 
 
 # The window's picture
@@ -164,14 +185,16 @@ def test_the_faces_of_each_track_are_a_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / files[0]), CROP)
 
 
-@pytest.mark.parametrize(("first", "left"), [(None, [0, 1, 2]), (0, []), (2, [0, 1])])
-def test_a_run_that_goes_on_clears_the_crops_that_are_made_again(
-    tmp_path: Path, first: int | None, left: list[int]
-) -> None:
+@pytest.mark.parametrize(("first", "left"), [(0, []), (2, [0, 1])])
+def test_a_run_clears_the_crops_that_are_made_again(tmp_path: Path, first: int, left: list[int]) -> None:
     with into_crops(tmp_path) as show:
         for number in range(3):
             show(result(number))
-    (tmp_path / "000000/.00000002.77.partial.png").touch()
+    (tmp_path / f"000000/.00000002.{NO_PROCESS}.partial.png").touch()
+    mine = [tmp_path / "000000/anna.png", tmp_path / "anna/00000002.png"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     with into_crops(tmp_path, first):
-        files = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
-        assert files == [f"{number:08}.png" for number in left]
+        files = sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path not in mine)
+        assert files == [f"{number:08}.png" for number in left] and all(path.is_file() for path in mine)

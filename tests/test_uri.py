@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsr.runtime.errors import UsageError
-from fsr.runtime.media.uri import STREAMS, parse_uri, without_secrets
+from fsr.runtime.media.uri import STREAMS, _path, parse_uri, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,17 @@ def test_every_way_to_name_a_source(text: str, kind: str, options: dict[str, Any
 def test_a_file_uri_is_a_path() -> None:
     assert str(parse_uri("file:///a%20b/c.mkv").path) == "/a b/c.mkv"
     assert str(parse_uri("a%20b/c.mkv").path) == "a%20b/c.mkv", "a name is a name"
+    assert _path("file:///C:/a%20b.mkv", on_windows=True) == "C:/a b.mkv"
+    assert _path("file:///C:/a", on_windows=False) == _path("file://localhost/C:/a", on_windows=False) == "/C:/a"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("gopher://host", "got gopher://, expected"),
+        ("", "got '', which names nothing"),
+        ("file://", "got 'file://', which names nothing"),
+        ("file://photos/2024", "a file of another machine; expected file:///"),
         ("csi://", "expected csi:// and the number"),
         ("csi://left", "expected csi:// and the number"),
         ("0?width=3", "got option 'width' in 0.width=3, expected one of size, fps"),
@@ -78,6 +83,23 @@ def test_no_secret_is_shown(scheme: str, user: str, password: str, key: str, has
     for shown in (str(uri), repr(uri), f"{uri}", uri.shown):
         assert not any(secret in shown for secret in (user, password, key))
         assert "host.example" in shown and "/a/b" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://cam:554/user=admin&password=123456&channel=1&stream=0.sdp", "rtsp://cam:554/user=***"),
+        ("rtsp://cam/a/user%3dadmin%26password%3d1", "rtsp://cam/a/user%3d***"),
+        ("rtsp://admin:12/34@cam/1", "rtsp://***"),
+        ("rtsp://admin:1234#x@cam/1", "rtsp://***"),
+        ("rtsp://admin:1234?x@cam/1", "rtsp://***"),
+        ("rtsp://admin:p@ss/word@cam/1", "rtsp://***"),
+        ("http://[2001:DB8::1]:8080/a", "http://[2001:db8::1]:8080/a"),
+        ("http://user:secret@[::1]/a", "http://***@[::1]/a"),
+    ],
+)
+def test_a_secret_in_an_odd_place_is_not_shown_either(text: str, shown: str) -> None:
+    assert str(parse_uri(text)) == shown
 
 
 def test_an_address_that_cannot_be_read_shows_next_to_nothing() -> None:

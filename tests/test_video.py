@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from av.error import FFmpegError
 
-from fsr.runtime.errors import FsrError, InputError, OutputError
+from fsr.runtime.errors import InputError, OutputError, UsageError
+from fsr.runtime.media.network import NetworkStream
+from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.media.video import VideoFrame, VideoReader, VideoWriter, is_video
 from fsr.runtime.pixels import RgbImage
 
@@ -229,6 +235,17 @@ def test_every_container_keeps_rate_count_and_sound(tmp_path: Path, suffix: str)
     assert len(sound_packets(written)) == len(sound_packets(source))
 
 
+def test_pictures_that_an_avi_leaves_out_leave_a_gap(tmp_path: Path) -> None:
+    """They are stored as empty chunks, and counted in its header."""
+    shown = [*range(6), *range(20, 30), 33, 34]
+    video = make_video(tmp_path / "a.avi", pts=shown, codec="mpeg4", options={"bf": "0"}, sound=None)
+    with VideoReader(video) as reader:
+        frames = list(reader)
+        assert reader.frames == 35 and reader.start == 0
+    assert [frame.pts * frame.time_base for frame in frames] == [each / NTSC for each in shown]
+    assert all(distance(frame.pixels, pattern(index)) < 20 for index, frame in enumerate(frames))
+
+
 @pytest.mark.parametrize("name", ["12:30 名前.mp4", "concat:a.mp4", "%03d.mp4", "-i.mp4"])
 def test_a_name_is_a_file_whatever_ffmpeg_reads_in_it(
     tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -260,6 +277,11 @@ def test_times_are_kept_exactly(tmp_path: Path, video: Path) -> None:
     assert times(written) == times(video) == [index / NTSC for index in range(FRAMES)]
     with VideoReader(written) as reader:
         assert reader.rate == NTSC
+
+
+def test_a_last_frame_that_begins_another_second_is_shown(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "a.mp4", pts=range(31), sound=None)
+    assert times(copy(source, tmp_path / "b.mp4")) == times(source) and len(times(source)) == 31
 
 
 def test_a_variable_frame_rate_is_kept(tmp_path: Path) -> None:
@@ -311,6 +333,27 @@ def test_sound_that_mp4_cannot_hold_asks_for_another_format(tmp_path: Path, vide
     ]
     with VideoReader(video) as reader:
         assert reader.suffix == ".mp4"
+
+
+@pytest.fixture(scope="module")
+def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With AAC as broadcasts send it."""
+    return make_video(tmp_path_factory.mktemp("broadcast") / "source.ts", pts=range(5), sound_seconds=0.2)
+
+
+@pytest.mark.parametrize("suffix", [".m4v", ".3gp", ".mov"])
+def test_the_sound_of_a_broadcast_goes_into_all_that_is_like_mp4(tmp_path: Path, broadcast: Path, suffix: str) -> None:
+    sound = sound_packets(copy(broadcast, tmp_path / f"b{suffix}"))
+    assert len(sound) == len(sound_packets(broadcast)) > 5
+
+
+@pytest.mark.parametrize(("suffix", "name"), [(".avi", "avi"), (".wmv", "asf"), (".mpg", "mpeg")])
+def test_what_cannot_hold_the_sound_of_a_broadcast_says_so(
+    tmp_path: Path, broadcast: Path, suffix: str, name: str
+) -> None:
+    with pytest.raises(OutputError, match=rf"{name} cannot hold the sound of the source \(aac\); .* ends in \.mp4"):
+        copy(broadcast, tmp_path / f"b{suffix}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("size_wh", [(97, 65), (97, 64), (96, 65)])
@@ -414,6 +457,35 @@ def test_ctrl_c_keeps_what_was_written(tmp_path: Path, video: Path) -> None:
     assert times(tmp_path / "b.mp4") == [index / NTSC for index in range(30)]
     assert sound_packets(tmp_path / "b.mp4") == sound_packets(video)[: len(sound_packets(tmp_path / "b.mp4"))]
     assert 0.9 < sound_packets(tmp_path / "b.mp4")[-1][0] < 1.0
+
+
+@pytest.mark.parametrize(("task", "call", "kept"), [("_encode", 30, 30), ("_finish", 1, 31)])
+def test_an_impatient_ctrl_c_keeps_what_was_written(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, task: str, call: int, kept: int
+) -> None:
+    """The second one, which the encoder's thread cannot be stopped by."""
+    usual, calls = getattr(VideoWriter, task), count(1)
+
+    def interrupted(*given: Any, **named: Any) -> None:
+        if next(calls) == call:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.02)  # while the main thread waits for this one
+        usual(*given, **named)
+
+    monkeypatch.setattr(VideoWriter, task, interrupted)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoReader(video) as reader,
+        VideoWriter(tmp_path / "b.mp4", SIZE, reader) as writer,
+    ):
+        for index, frame in enumerate(reader):
+            writer.write(frame.pixels, frame)
+            if index == 30:
+                raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
+    assert times(tmp_path / "b.mp4") == [index / NTSC for index in range(kept)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_before_the_first_frame_leaves_nothing(tmp_path: Path) -> None:
@@ -675,9 +747,12 @@ def test_damage_in_the_middle_leaves_frames_out_and_is_named(tmp_path: Path) -> 
 
 def test_missing_pyav_says_how_to_get_it(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsr.runtime.media.pyav.find_spec", lambda name: None)
-    with pytest.raises(FsrError, match=r'pip install "fsr-edge\[video\]"'):
-        VideoReader(video)
-    with pytest.raises(FsrError, match="PyAV"), VideoWriter(tmp_path / "a.mp4", SIZE):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "av"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for opened in (lambda: VideoReader(video), lambda: NetworkStream(parse_uri("rtsp://127.0.0.1:9/1"))):
+        with pytest.raises(UsageError, match=r'pip install "fsr-edge\[video\]"'):
+            opened()
+    with pytest.raises(UsageError, match="PyAV"), VideoWriter(tmp_path / "a.mp4", SIZE):
         pass
 
 

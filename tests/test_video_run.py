@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -22,16 +25,18 @@ from rich.console import Console
 from run_fakes import FakeRestorer, add_tone, face
 
 from fsr.runtime.cli import main
-from fsr.runtime.errors import InputError, OutputError, UsageError
+from fsr.runtime.errors import FsrError, InputError, OutputError, UsageError
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.media.uri import SourceUri
 from fsr.runtime.media.video import VideoReader
 from fsr.runtime.pixels import RgbImage
+from fsr.runtime.runs.folder import Found
 from fsr.runtime.runs.frame_work import FrameWork
 from fsr.runtime.runs.records import PIXELS, read_records
 from fsr.runtime.runs.stream import restore_stream
 from fsr.runtime.runs.summary import Summary
 from fsr.runtime.runs.video import restore_video, video_files
+from fsr.runtime.runs.video_folder import restore_videos
 
 av = pytest.importorskip("av", reason="videos need PyAV")
 
@@ -206,6 +211,10 @@ def test_the_input_is_never_written_over(film: Path) -> None:
     for output in (film, film.parent / "sub" / ".." / film.name):
         with pytest.raises(UsageError, match="the input itself"):
             video_files("film", ".mp4", output).require_apart(film)
+    same = film.with_name("FILM.mp4")  # as a disk has it where case does not count
+    same.hardlink_to(film)
+    with pytest.raises(UsageError, match="the input itself"):
+        video_files("film", ".mp4", same).require_apart(film)
     result = CliRunner().invoke(main, ["-i", str(film), "-o", str(film)])
     assert result.exit_code == 2 and "the input itself" in result.stderr
     assert film.read_bytes() == before
@@ -235,6 +244,30 @@ def test_a_folder_where_a_file_belongs_is_refused_before_any_work(
     assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1, result.output
     assert f"{folder}: got a folder, expected the name of a file" in result.stderr.replace("\\", "/")
     assert sorted(Path().rglob("*")) == before
+
+
+# A folder
+
+
+def test_a_video_that_cannot_be_written_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    errors: list[FsrError | None] = [OutputError("a.mp4: refused"), UsageError("b.mp4: of another encoder"), None]
+
+    def one(path: Path, name: str) -> Summary:
+        if error := errors.pop(0):
+            raise error
+        return Summary("frame", None, None, done=3)
+
+    found = Found([], Counter(), [tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4")])
+    summary = restore_videos(found, tmp_path, tmp_path / "out", one, lambda _: None)
+    assert summary.failed == {"a": "a.mp4: refused", "b": "b.mp4: of another encoder"} and summary.done == 1
+
+
+def test_a_full_disk_ends_a_folder_of_videos(tmp_path: Path) -> None:
+    def one(path: Path, name: str) -> Summary:
+        raise OutputError("full") from OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OutputError, match="full"):
+        restore_videos(Found([], Counter(), [tmp_path / "a.mp4"]), tmp_path, tmp_path / "out", one, lambda _: None)
 
 
 # Any source, any sink
@@ -281,12 +314,16 @@ def stream(source: Source, sink: WatchedSink, restorer: FakeRestorer | None = No
     return restore_stream(source, work, [sink], Summary("frame", None, None), Console(quiet=True), workers=2)
 
 
-def test_a_closed_window_ends_the_run() -> None:
+@pytest.mark.parametrize(("live", "code", "ended_by"), [(True, 0, None), (False, 130, KeyboardInterrupt)])
+def test_a_closed_window_ends_the_run_and_a_file_is_not_whole_then(
+    monkeypatch: pytest.MonkeyPatch, live: bool, code: int, ended_by: type[BaseException] | None
+) -> None:
+    monkeypatch.setattr(Endless, "live", live)
     source, sink = Endless(), WatchedSink(wanted=5)
     summary = stream(source, sink)
     assert sink.shown == [level(number) for number in range(5)]
-    assert (summary.done, summary.exit_code, sink.ended_by) == (5, 0, None)
-    assert not source.open
+    assert (summary.done, summary.exit_code, sink.ended_by) == (5, code, ended_by)
+    assert ("stopped before the end" in summary.sentence()) != live and not summary.whole and not source.open
 
 
 def test_ctrl_c_reaches_the_sink_once_all_is_shown() -> None:
@@ -379,6 +416,21 @@ def test_a_camera_is_shown_where_there_is_a_screen(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("camera")
+def test_the_crops_of_each_session_have_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def into_crops(folder: Path, first: int) -> Any:
+        seen.append(folder)
+        return nullcontext(lambda _: None)
+
+    seen: list[Path] = []
+    monkeypatch.setattr("fsr.runtime.media.window.has_display", lambda: (True, "on :0"))
+    monkeypatch.setattr("fsr.runtime.runs.live.Window", FakeWindow)
+    monkeypatch.setattr("fsr.runtime.runs.run.into_crops", into_crops)
+    FakeWindow.shapes.clear()
+    assert CliRunner().invoke(main, ["--camera", "3", "--crops"]).exit_code == 0
+    assert seen[0].parent == Path("fsr-out/faces") and re.fullmatch(r"camera-3-\d{8}-\d{6}", seen[0].name)
+
+
+@pytest.mark.usefixtures("camera")
 def test_ctrl_c_is_how_a_recording_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(FakeCamera):
         def __iter__(self) -> Iterator[VideoFrame]:
@@ -418,7 +470,7 @@ def test_ctrl_c_of_a_real_run_leaves_a_video_that_plays(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said, trouble = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, trouble
-    assert said == f"{out}\n" and "stopped by a signal" in trouble and "Traceback" not in trouble
+    assert said == f"{out}\n" and "stopped before the end" in trouble and "Traceback" not in trouble
     done = len(read_records(tmp_path / "out.frames.jsonl")[1])
     assert 5 <= done < 2000
     assert_levels(out, list(range(done)))

@@ -260,6 +260,12 @@ def test_native_ranges_follow_the_curves() -> None:
     assert ranges["c"] == NativeRange(0.0, 0.0, True)
 
 
+def test_of_two_ranges_of_a_model_the_longer_stays() -> None:
+    """At 20 px, between them, it does not help: a range over both would serve it there."""
+    ranges = native_ranges(contestants(a=16), {128: {"a": curve(1.1, -0.9, 1.1, 1.1)}})
+    assert ranges["a"] == NativeRange(30.0, 80.0, True)
+
+
 def test_unmeasured_models_serve_up_to_their_input_size() -> None:
     assert native_ranges(contestants(b=32, a=16), {}) == {
         "a": NativeRange(0, 16, False),

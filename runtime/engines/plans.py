@@ -160,16 +160,6 @@ def read_plan(path: Path) -> Plan:
     return Plan(path, record)
 
 
-def find_plan(key: PlanKey, folder: Path | None = None) -> Plan | None:
-    """The plan of exactly that key; None if there is none, or its record is damaged."""
-    for path in plans_of_digest(key.digest, folder):
-        try:
-            return read_plan(path)
-        except EngineUnavailableError:
-            continue
-    return None
-
-
 def plans_of_digest(digest: str, folder: Path | None = None) -> list[Path]:
     """The plans whose names say that they have that key, whatever they hold."""
     return [path for path in plan_files(folder) if path.name.endswith(f".{digest}{PLAN}")]

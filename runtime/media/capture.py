@@ -17,12 +17,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import FsrError, InputError
-from ..files import fitted, temporaries_of
 from ..interrupt import is_stopping
 from .camera import TIME_BASE
 from .capture_child import Delivered, Ended
 from .capture_life import CaptureLife
 from .opening import Opener, open_moving
+from .recording_names import free_name
 from .source import Source, VideoFrame
 from .uri import SourceUri
 
@@ -50,8 +50,9 @@ class Capture(Source):
     """Frames of `uri`, found again for as long as it takes when they stop.
 
     waiting: frames that may wait to be taken: with 2, 8 of 1,236 were lost to moments of more work on two cores that
-        had time for all, with 3 none. record: the raw input goes there; after each loss into the next of
-        `name-2.mkv`, `name-3.mkv`. say: told, in a sentence without secrets, what is lost and found.
+        had time for all, with 3 none. record: the raw input goes there; where that is taken, as after each loss, into
+        the first free one of `name-2.mkv`, `name-3.mkv`. say: told, in a sentence without secrets, what is lost and
+        found.
 
     Raises:
         FsrError: it cannot be opened the first time.
@@ -74,7 +75,6 @@ class Capture(Source):
         self._frames: deque[VideoFrame] = deque()
         self._ended: Ended | None = None
         self._is_taken = False
-        self._found = 0
         self._clock = _Clock()
         self._life = self._start()
         opened = self._life.opened
@@ -132,7 +132,8 @@ class Capture(Source):
             ended = self._live_on()
             is_lost = self.live and ended.why is not None and not ended.is_fatal and not self._is_over()
             self._life.end(self.patience.finish if self._record else 0.0)
-            self._salvage()
+            if self._record is not None:
+                free_name(self._record)  # what a killed process has recorded gets its name
             if not is_lost or not self._found_again(ended.why or ""):
                 return ended
 
@@ -187,24 +188,16 @@ class Capture(Source):
         return self._is_over()
 
     def _start(self) -> CaptureLife:
-        record = numbered(self._record, self._found + 1) if self._record else None
+        record = free_name(self._record) if self._record else None
         life = CaptureLife(self.uri, self._open_source, record, self.patience.open, stopping=self._is_over)
-        self._found += 1
+        if record != self._record:
+            self._say(f"{self.uri}: recorded into {record}, for {self._record} is there already")
         return life
 
     def _sizes(self) -> str:
         now = self._life.opened.size_wh
         text = f"{now[0]}x{now[1]}"
         return text if now == self.size_wh else f"{text}, shown in {self.size_wh[0]}x{self.size_wh[1]}"
-
-    def _salvage(self) -> None:
-        """Give what a killed process has recorded its name."""
-        if self._record is None:
-            return
-        final = numbered(self._record, self._found)
-        for temporary in temporaries_of(final):
-            if temporary.stat().st_size:
-                temporary.replace(final)
 
 
 class _Clock:
@@ -238,8 +231,3 @@ class _Clock:
 
 DRIFT = 1.0
 """Seconds by which a source's own times may differ from the arrivals before they are set right."""
-
-
-def numbered(path: Path, number: int) -> Path:
-    """`cam.mkv`, `cam-2.mkv`, `cam-3.mkv`."""
-    return path if number == 1 else path.with_name(fitted(path.stem, f"-{number}{path.suffix}"))

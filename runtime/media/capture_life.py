@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from .capture_child import STOP, Delivered, Ended, Opened, serve
 from .frame_ring import SLOTS, FrameRing
 from .opening import Opener
@@ -43,6 +43,7 @@ class CaptureLife:
             self._process.start()
         theirs.close()
         self._ring: FrameRing | None = None
+        self._ended: Ended | None = None
         try:
             self.opened = self._open(open_seconds)
         except BaseException:
@@ -54,15 +55,19 @@ class CaptureLife:
         return self._process.pid
 
     def begin(self, size_wh: tuple[int, int]) -> None:
-        """Let frames come, brought to `size_wh`."""
-        self._ring = FrameRing(size_wh)
+        """Let frames come, brought to `size_wh`; where there is no room for them, `listen` says so."""
+        try:
+            self._ring = FrameRing(size_wh)
+        except OutputError as error:
+            self._ended = Ended(f"{self.uri}: {error}", OutputError, is_fatal=True)
+            return
         self._send(self._ring.plan)
         for slot in range(SLOTS):
             self._send(slot)
 
     def listen(self, seconds: float) -> Delivered | Ended:
         """What comes next; an `Ended` where nothing does for so long, or the process is gone."""
-        message = self._receive(seconds)
+        message = self._ended or self._receive(seconds)
         if message is None:
             return Ended(None if self._stopping() else f"{self.uri}: brought no frame for {seconds:g} s")
         return message

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 
@@ -32,6 +35,8 @@ PIPES: Mapping[str, str] = {
 """Pipe by element; the first two are tried in turn, the last is a test card. Others get the plain one."""
 CAPS = "video/x-raw,format=BGRx,width={width},height={height},framerate={rate}"
 _CHANNELS = 4
+_LINES = 100
+"""That are kept of what the pipe says: in the last ones stands why it ended."""
 
 
 class CsiCamera(Source):
@@ -48,12 +53,21 @@ class CsiCamera(Source):
         self.uri, self._clock = uri, clock
         self.size_wh: tuple[int, int] = uri.options.get("size", SIZE_WH)
         self.rate: Fraction = uri.options.get("fps", RATE)
-        self._process = subprocess.Popen(
-            command(uri, find_element(uri), self.size_wh, self.rate),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        element, (ours, theirs) = find_element(uri), os.pipe()
+        self._frames = os.fdopen(ours, "rb")
+        try:
+            self._process = subprocess.Popen(
+                command(uri, element, self.size_wh, self.rate, theirs),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # where some elements talk, nvarguscamerasrc too: no place for frames
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs,),
+            )
+        finally:
+            os.close(theirs)  # else the frames would not end with the process
+        self._words: deque[bytes] = deque(maxlen=_LINES)
+        self._listener = threading.Thread(target=self._listen, name="csi words", daemon=True)
+        self._listener.start()
         if (first := self._read()) is None:
             why = self._last_words()
             self.close()
@@ -67,30 +81,34 @@ class CsiCamera(Source):
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        self._frames.close()
+        self._listener.join(1.0)  # a second is for what the process started and left behind
 
     def _read(self) -> RgbImage | None:
         width, height = self.size_wh
         wanted = width * height * _CHANNELS
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(wanted)
+        data = self._frames.read(wanted)
         if len(data) < wanted:
             return None
         bgrx = np.frombuffer(data, np.uint8).reshape(height, width, _CHANNELS)
         return np.asarray(cv2.cvtColor(bgrx, cv2.COLOR_BGRA2RGB), np.uint8)
 
+    def _listen(self) -> None:
+        """Of the thread: a pipe that is not read blocks who writes into it."""
+        assert self._process.stderr is not None
+        with self._process.stderr as words:
+            self._words.extend(words)
+
     def _last_words(self) -> str:
         """Of the pipe that has ended: its first error."""
         self._process.kill()
-        assert self._process.stderr is not None
-        said = self._process.stderr.read().decode(errors="replace").splitlines()
+        self._listener.join(1.0)
+        said = [line.decode(errors="replace") for line in self._words]
         return next((line.strip() for line in said if "ERROR" in line or "could not" in line), "it says nothing")
 
 
-def command(uri: SourceUri, element: str, size_wh: tuple[int, int], rate: Fraction) -> list[str]:
-    """Arguments that write raw frames, BGRx and nothing else, to the standard output."""
+def command(uri: SourceUri, element: str, size_wh: tuple[int, int], rate: Fraction, file: int) -> list[str]:
+    """Arguments that write raw frames, BGRx and nothing else, to the open file of that number."""
     fields = {
         "element": element,
         "number": uri.number,
@@ -99,7 +117,7 @@ def command(uri: SourceUri, element: str, size_wh: tuple[int, int], rate: Fracti
         "rate": f"{rate.numerator}/{rate.denominator}",
     }
     pipe = PIPES.get(element, _PLAIN).format(caps=CAPS.format(**fields), **fields)
-    return [LAUNCH, "-q", *pipe.split(), "!", "fdsink", "fd=1"]
+    return [LAUNCH, "-q", *pipe.split(), "!", "fdsink", f"fd={file}"]
 
 
 def find_element(uri: SourceUri) -> str:

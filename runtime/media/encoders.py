@@ -20,24 +20,30 @@ HARDWARE: Mapping[str, Mapping[str, str]] = {
 BITS_A_PIXEL = 0.15
 """For encoders that know no quality, only a rate."""
 
-_PROBE_WH, _PROBE_FRAMES = (320, 192), 5
+_PROBE_FRAMES = 5
 
 
 @cache
-def best_encoder() -> str:
-    """The first of `HARDWARE` that encodes a few frames here, each of which can be decoded, else `SOFTWARE`."""
-    return next((name for name in HARDWARE if works(name)), SOFTWARE)
+def best_encoder(size_wh: tuple[int, int], rate: Fraction) -> str:
+    """The first of `HARDWARE` that encodes a few frames here, each of which can be decoded, else `SOFTWARE`.
+
+    size_wh, rate: as of `works`; a chip has a largest size, of 1080p to 4096 px a side.
+    """
+    return next((name for name in HARDWARE if works(name, size_wh, rate)), SOFTWARE)
 
 
-def works(encoder: str) -> bool:
-    """Whether a few frames can be encoded with it, and decoded again."""
+def works(encoder: str, size_wh: tuple[int, int], rate: Fraction) -> bool:
+    """Whether a few frames of that size, with even sides, can be encoded with it, and decoded again.
+
+    rate: frames a second.
+    """
     import av
     from av.error import FFmpegError
 
     if encoder not in av.codecs_available:
         return False
     try:
-        return _decoded(encoder) == _PROBE_FRAMES
+        return _decoded(encoder, size_wh, rate) == _PROBE_FRAMES
     except (FFmpegError, ValueError, OSError):  # no such chip, no driver, or taken by another program
         return False
 
@@ -55,7 +61,7 @@ def bit_rate(encoder: str, size_wh: tuple[int, int], rate: Fraction) -> int | No
     return round(BITS_A_PIXEL * size_wh[0] * size_wh[1] * float(rate)) if needs else None
 
 
-def _decoded(encoder: str) -> int:
+def _decoded(encoder: str, size_wh: tuple[int, int], rate: Fraction) -> int:
     """How many of the frames come back."""
     from av import CodecContext
     from av.video.codeccontext import VideoCodecContext
@@ -63,14 +69,14 @@ def _decoded(encoder: str) -> int:
 
     there, back = CodecContext.create(encoder, "w"), CodecContext.create("h264", "r")
     assert isinstance(there, VideoCodecContext) and isinstance(back, VideoCodecContext)
-    there.width, there.height, there.pix_fmt = *_PROBE_WH, "yuv420p"
-    there.framerate, there.time_base = Fraction(30), Fraction(1, 30)
+    there.width, there.height, there.pix_fmt = *size_wh, "yuv420p"
+    there.framerate, there.time_base = rate, 1 / rate
     there.options = options(encoder, "ultrafast", 23)
     packets = []
     for number in range(_PROBE_FRAMES):
-        grey = np.full((_PROBE_WH[1] * 3 // 2, _PROBE_WH[0]), 60 + 20 * number, np.uint8)
+        grey = np.full((size_wh[1] * 3 // 2, size_wh[0]), 60 + 20 * number, np.uint8)
         frame = VideoFrame.from_ndarray(grey, "yuv420p")
-        frame.pts, frame.time_base = number, Fraction(1, 30)
+        frame.pts, frame.time_base = number, 1 / rate
         packets += there.encode(frame)
     packets += there.encode(None)
     return sum(len(back.decode(packet)) for packet in [*packets, None])

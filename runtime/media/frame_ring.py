@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OutputError
 from ..pixels import RgbImage
 
 SLOTS = 3
 """One being written, one being read, one between."""
+_SHARED = Path("/dev/shm")  # noqa: S108  where Linux keeps shared memory: a file system, with a size of its own
 
 
 @dataclass(frozen=True)
@@ -24,14 +29,25 @@ class RingPlan:
 
 
 class FrameRing:
-    """`SLOTS` frames of one size; made by one process and found by another. To be closed by both."""
+    """`SLOTS` frames of one size; made by one process and found by another. To be closed by both.
+
+    Raises:
+        OutputError: there is no room for them.
+    """
 
     def __init__(self, size_wh: tuple[int, int], name: str | None = None) -> None:
         width, height = size_wh
-        self._is_mine = name is None
-        self._memory = SharedMemory(name, create=self._is_mine, size=SLOTS * height * width * 3)
+        self._is_mine, size = name is None, SLOTS * height * width * 3
+        self._frames: NDArray[np.uint8] | None = None
+        self._memory = SharedMemory(name, create=self._is_mine, size=size)
+        if self._is_mine and (why := _lack_of_room(self._memory)):
+            self.close()
+            raise OutputError(
+                f"no room in shared memory for {SLOTS} frames of {width} x {height}, {size / 1e6:.0f} MB: {why}; give "
+                "a container more, as docker run --shm-size 256m does, or take a smaller picture"
+            )
         shape = (SLOTS, height, width, 3)
-        self._frames: NDArray[np.uint8] | None = np.ndarray(shape, np.uint8, self._memory.buf)
+        self._frames = np.ndarray(shape, np.uint8, self._memory.buf)
         self.plan = RingPlan(self._memory.name, size_wh)
 
     @classmethod
@@ -54,6 +70,20 @@ class FrameRing:
         if self._is_mine:
             self._memory.unlink()
             self._is_mine = False
+
+
+def _lack_of_room(memory: SharedMemory) -> str | None:
+    """Take the room now: else it is asked for page by page, and the one that is not there kills who writes to it."""
+    if not hasattr(os, "posix_fallocate") or not (file := _SHARED / memory.name).exists():
+        return None  # of macOS and Windows: it is as large as the memory
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.posix_fallocate(descriptor, 0, memory.size)
+    except OSError as error:
+        return error.strerror if error.errno in (errno.ENOSPC, errno.ENOMEM) else None
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def fitted(pixels: RgbImage, size_wh: tuple[int, int]) -> RgbImage:

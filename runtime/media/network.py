@@ -46,8 +46,9 @@ class NetworkStream(Source):
     recording: takes every packet as it came.
 
     Raises:
-        InputError: PyAV is not installed, or nothing that can be decoded is at the address; without user or password.
-            A stream that is lost later ends its frames, which is raised when it is left.
+        UsageError: PyAV is not installed.
+        InputError: nothing that can be decoded is at the address; without user or password. A stream that is lost later
+            ends its frames, which is raised when it is left.
         OutputError: without times a recording cannot say in which order the pictures are shown.
     """
 
@@ -57,6 +58,7 @@ class NetworkStream(Source):
         recording: PacketRecording | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        require_pyav()
         from av.video.reformatter import VideoReformatter
 
         self.uri, self._clock, self._recording = uri, clock, recording
@@ -169,7 +171,6 @@ def _frames(packet: Packet) -> Iterator[Decoded]:
 
 
 def _open(uri: SourceUri) -> InputContainer:
-    require_pyav()
     import av
     from av.error import FFmpegError
 

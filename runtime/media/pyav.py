@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ..errors import InputError
+from ..errors import UsageError
 
 
 def require_pyav() -> None:
     """Do nothing where PyAV is installed.
 
     Raises:
-        InputError: it is not.
+        UsageError: it is not.
     """
     if find_spec("av") is None:
-        raise InputError('videos are read and written by PyAV, which is missing; pip install "fsr-edge[video]"')
+        raise UsageError('videos are read and written by PyAV, which is missing; pip install "fsr-edge[video]"')

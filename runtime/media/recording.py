@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from av.stream import Stream
 
 
+BACK_SECONDS = 1.0
+"""By which a packet may be late; further back, the clock of its stream has begun anew."""
+
+
 class PacketRecording:
     """Packets into a file, from the first key frame on, undecoded; to be closed, which gives the file its name.
+
+    Where the clock of the source goes back, as when a camera behind a server is started anew, the file goes on.
 
     Raises:
         OutputError: the format cannot hold the stream, or the file cannot be written.
@@ -31,6 +37,8 @@ class PacketRecording:
         self._output: OutputContainer | None = None
         self._streams: dict[int, Stream] = {}
         self._start: float | None = None
+        """The file's, in seconds of the source's clock as it was set last; a stream that was not told has its own."""
+        self._starts: dict[int, float] = {}
         self._came: dict[int, int] = {}
         self._written: dict[int, int] = {}
 
@@ -43,15 +51,33 @@ class PacketRecording:
                 return
             self._open(source)
             self._start = float(packet.dts * packet.time_base)
-        shift = round(self._start / packet.time_base)
-        if index not in self._streams or packet.dts <= self._came.get(index, shift - 1):
-            return  # a stream whose clock went back; a file's must not
-        self._came[index] = packet.dts
+        if index not in self._streams:
+            return
+        shift = self._shift(packet, self._start)
+        if packet.dts - shift <= self._came.get(index, -1):
+            return  # late: the times of a file must not go back
+        self._came[index] = packet.dts - shift
         copy = _copied(packet, shift, self._streams[index], self._written.get(index, -1) + 1)
         assert self._output is not None and copy.dts is not None
         self._written[index] = copy.dts
         with self._said("recorded"):
             self._output.mux(copy)
+
+    def _shift(self, packet: Packet, start: float) -> int:
+        """Start of the file in the packet's stream and time base.
+
+        When pictures and sound begin anew, one after the other, the second takes the first one's new start, so that
+        they stay together.
+        """
+        assert packet.dts is not None and packet.time_base is not None
+        index, now = packet.stream.index, float(packet.dts * packet.time_base)
+        own = self._starts.setdefault(index, start)
+        written = float(self._came.get(index, 0) * packet.time_base)
+        if now - own < written - BACK_SECONDS and index in self._came:
+            if abs(now - start - written) > BACK_SECONDS:
+                start = self._start = now - written - float((packet.duration or 0) * packet.time_base)
+            own = self._starts[index] = start
+        return round(own / packet.time_base)
 
     def close(self) -> None:
         """Finish the file; more than once does no harm. One that cannot be finished plays as far as it was written."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".wmv": "asf"}
 """Best first: MP4 plays everywhere."""
-_WANT_NONE = frozenset({"mp4", "mov"})
-"""Formats that say once what AAC broadcasts say before every packet."""
+_WANT_NONE = frozenset({"mp4", "mov", "ipod", "3gp"})
+"""Formats, by FFmpeg's names, that say once what AAC broadcasts say before every packet; `.m4v` is ipod."""
 
 
 class Soundtrack:
@@ -91,15 +91,19 @@ def _seconds(packet: Packet) -> float:
 
 
 def _holds(format_name: str, streams: Sequence[AudioStream]) -> bool:
+    """Whether the file's beginning can be written: some formats refuse a codec, or a form of it, only then."""
     import io
 
     import av
+    from av.error import FFmpegError
 
     with av.open(io.BytesIO(), "w", format=format_name) as container:
         try:
             for stream in streams:
                 container.add_stream_from_template(stream)
-        except ValueError:
+            if streams:  # there is no file of none
+                container.start_encoding()
+        except (FFmpegError, ValueError):
             return False
     return True
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ Kind = Literal["camera", "csi", "stream", "test", "video", "pictures"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _CAMERA = re.compile(r"(?:/dev/video)?(\d+)(?:\?(.*))?")
+_VALUES = re.compile("(?<==).*|(?<=%3d).*", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 
 
@@ -69,7 +71,7 @@ def parse_uri(text: str) -> SourceUri:
     """Read the name of a source; nothing is opened.
 
     Raises:
-        UsageError: an unknown scheme or option, or an option that makes no sense.
+        UsageError: no name, an unknown scheme or option, or an option that makes no sense.
     """
     if camera := _CAMERA.fullmatch(text):
         options = {"number": int(camera[1]), **_options(text, camera[2], CAMERA_OPTIONS)}
@@ -85,19 +87,38 @@ def parse_uri(text: str) -> SourceUri:
     if scheme != "file":
         known = ", ".join(f"{name}://" for name in (*STREAMS, "csi", "test", "file"))
         raise UsageError(f"--input: got {scheme}://, expected a file, a folder, a camera's number or one of {known}")
-    path = unquote(urlsplit(text).path) if found else text
+    path = _path(text) if found else text
+    if not path:
+        raise UsageError(f"--input: got {text!r}, which names nothing; a dot is the folder that you are in")
     return SourceUri("video" if is_video(Path(path)) else "pictures", path, path)
 
 
 def without_secrets(text: str) -> str:
-    """A URI without user, password and the values of its query; text that is no URI keeps nothing behind `://`."""
+    """A URI without user, password and the values of its query, which some cameras want in the path.
+
+    An `@` behind the host, or text that is no URI, leaves the scheme alone: of `rtsp://admin:12/34@cam/1` any program
+    takes `admin` for the host, and all else for a port and a path.
+    """
+    scheme, _, behind = text.partition("://")
     try:
         parts = urlsplit(text)
-        place = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        return f"{text.partition('://')[0]}://{_HIDDEN}"
+        return f"{scheme}://{_HIDDEN}"
+    if "@" in behind.removeprefix(parts.netloc):
+        return f"{scheme}://{_HIDDEN}"
+    place = f"{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
     user, query = f"{_HIDDEN}@" if "@" in parts.netloc else "", f"?{_HIDDEN}" if parts.query else ""
-    return f"{parts.scheme}://{user}{place}{parts.path}{query}"
+    return f"{parts.scheme}://{user}{place}{_VALUES.sub(_HIDDEN, parts.path)}{query}"
+
+
+def _path(text: str, on_windows: bool = os.name == "nt") -> str:
+    """Of a `file://` URI (RFC 8089)."""
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost"):
+        raise UsageError(f"--input: got {text}, a file of another machine; expected file:/// and a path on this one")
+    path = unquote(parts.path)
+    return path[1:] if on_windows and re.match("/[A-Za-z]:", path) else path
 
 
 def _csi(text: str) -> SourceUri:

@@ -37,11 +37,13 @@ class VideoReader(Source):
     start: seconds of its clock at which the first frame is shown.
 
     Raises:
-        InputError: PyAV is not installed, or the file is missing, no video, only sound, empty or damaged. Damage
-            after the first frame ends the frames or leaves some out, and is raised when the reader is left.
+        UsageError: PyAV is not installed.
+        InputError: the file is missing, no video, only sound, empty or damaged. Damage after the first frame ends the
+            frames or leaves some out, and is raised when the reader is left.
     """
 
     def __init__(self, path: Path) -> None:
+        require_pyav()
         from av.video.reformatter import VideoReformatter
 
         self.path = path
@@ -49,6 +51,9 @@ class VideoReader(Source):
         self._stream = video_stream(self._container, path)
         self._stream.thread_type = "AUTO"
         self._reformatter = VideoReformatter()
+        self._is_avi = self._container.format.name == "avi"
+        self._avi_times: list[int] = []
+        """Of the packets, of which the first belongs to the frame that is shown first: B-frames come out of order."""
         self._decoded = self._decode()
         if (first := next(self._decoded, None)) is None:
             self.close()
@@ -96,6 +101,8 @@ class VideoReader(Source):
 
         try:
             for packet in self._container.demux(self._stream):
+                if self._is_avi and packet.size and packet.dts is not None:
+                    self._avi_times.append(packet.dts)
                 try:
                     yield from packet.decode()
                 except FFmpegError as error:
@@ -104,13 +111,16 @@ class VideoReader(Source):
             self._fail(f"is damaged: {error.strerror}")
 
     def _pts(self, decoded: Decoded, previous: int | None, count: int) -> int:
-        """The frame's own time; counted where the file has none (AVI and bare streams: their rate is constant)."""
-        step = round(1 / (self.rate * self.time_base))
-        if self._container.format.name == "avi":
-            return count * step
-        if decoded.pts is None:
-            return 0 if previous is None else previous + step
-        return decoded.pts
+        """The frame's own time; counted where the file has none, as bare streams do: their rate is constant.
+
+        AVI has none, but a place for each picture; one that was dropped leaves its place empty.
+        """
+        pts = decoded.pts
+        if self._is_avi:
+            pts = self._avi_times[count] if count < len(self._avi_times) else None
+        if pts is None:
+            return 0 if previous is None else previous + round(1 / (self.rate * self.time_base))
+        return pts
 
     def _check_end(self, count: int, end: float) -> None:
         if self._announced is not None and end < self._announced - _MISSING_SECONDS:
@@ -123,7 +133,6 @@ class VideoReader(Source):
 
 
 def _open(path: Path) -> InputContainer:
-    require_pyav()
     import av
     from av.error import FFmpegError
 

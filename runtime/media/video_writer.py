@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from ..errors import OutputError
 from ..files import atomic_path
+from ..interrupt import interrupts_held
 from ..pixels import RgbImage, check_rgb
 from .colours import Colours
 from .encoders import best_encoder, bit_rate, options
@@ -99,23 +100,25 @@ class VideoWriter:
             self._do(self._encode, pixels, frame)
 
     def _do(self, task: Callable[..., None], *given: Any) -> None:
-        """In the writer's thread; a task that fails leaves the file broken."""
-        try:
-            self._thread.submit(task, *given).result()
-        except BaseException:
-            self._is_broken = True
-            raise
+        """In the writer's thread, to its end; a task that fails leaves the file broken, Ctrl-C does not."""
+        with interrupts_held():
+            try:
+                self._thread.submit(task, *given).result()
+            except BaseException:
+                self._is_broken = True
+                raise
 
     def __enter__(self) -> Self:
         require_pyav()
-        self.codec = self.codec or best_encoder()
+        self.codec = self.codec or best_encoder(_even_wh(self.size_wh), self.rate)
         self._life.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return self._life.__exit__(kind, error, trace)
+        with interrupts_held():  # of someone impatient: half-way through it there is no file
+            return self._life.__exit__(kind, error, trace)
 
     @contextmanager
     def _written(self) -> Iterator[None]:
@@ -171,7 +174,7 @@ class VideoWriter:
                 f"{self.final}: cannot be encoded as {self.codec!r}: {error}; name the output .mp4, .mkv or .mov"
             ) from error
         assert stream.type == "video"
-        stream.width, stream.height = (side + side % 2 for side in self.size_wh)
+        stream.width, stream.height = _even_wh(self.size_wh)
         stream.pix_fmt = "yuv420p"
         stream.gop_size = max(FEWEST_BETWEEN, round(KEY_FRAME_SECONDS * self.rate))
         if bits := bit_rate(self.codec, self.size_wh, self.rate):
@@ -237,9 +240,19 @@ class VideoWriter:
     def _finish(self, is_whole: bool) -> None:
         if not self.frames:
             raise OutputError(f"{self.final}: got no frame, expected at least one; nothing was left under that name")
-        self._mux(self._stream.encode(None))
+        last = self._stream.encode(None)
+        if last:
+            # FFmpeg ends an MP4 with the last packet, although one before it may be shown later, and then is cut off.
+            end = max(packet.pts or 0 for packet in last) + round(1 / (self.rate * last[-1].time_base))
+            last[-1].duration = end - (last[-1].pts or 0)
+        self._mux(last)
         if self._sound is not None and is_whole:
             self._sound.copy_until(float("inf"))
+
+
+def _even_wh(size_wh: tuple[int, int]) -> tuple[int, int]:
+    width, height = size_wh
+    return width + width % 2, height + height % 2
 
 
 def _even(pixels: RgbImage) -> RgbImage:

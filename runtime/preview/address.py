@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +15,8 @@ HOST, PORT = "127.0.0.1", 8090
 SEND_BUFFER = 1 << 18
 """Bytes that the system may hold for a viewer: what bounds how old a slow one's pictures get."""
 BACKLOG = 64
+EXCLUSIVE = ~socket.SO_REUSEADDR
+"""`SO_EXCLUSIVEADDRUSE`, which Windows alone has; so `winsock2.h` defines it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Address:
         except OSError as error:
             raise UsageError(f"--preview: got {self}, where nothing can listen: {error.strerror}") from error
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, _own_port(), 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted ones inherit it
             listener.bind(where)
             listener.listen(BACKLOG)
@@ -88,6 +91,14 @@ def reachable_host(host: str) -> str:
             return probe.getsockname()[0]
         except OSError:
             return socket.gethostname()
+
+
+def _own_port(system: str = os.name) -> int:
+    """The option of a socket by which a port has one listener, and is free again as soon as that has ended.
+
+    On Windows `SO_REUSEADDR` lets any other program listen there too, and viewers may come to either.
+    """
+    return socket.SO_REUSEADDR if system == "posix" else EXCLUSIVE
 
 
 def _port(digits: str, text: str) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+
+LOOK_SECONDS = 0.1
+"""Between two looks at what came: while a lock is waited for without end, Windows does not deliver Ctrl-C."""
 
 
 def read_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
@@ -21,7 +25,7 @@ def read_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
     thread = Thread(target=_read, args=(items, queue, closed), name="fsr-ahead", daemon=True)
     thread.start()
     try:
-        while (got := queue.get()) is not None:
+        while (got := _next(queue)) is not None:
             if isinstance(got, BaseException):
                 raise got
             yield got[0]
@@ -43,6 +47,12 @@ def _read(items: Iterable[T], queue: Queue[tuple[T] | BaseException | None], clo
     finally:
         if not closed.is_set():
             queue.put(last)
+
+
+def _next(queue: Queue[tuple[T] | BaseException | None]) -> tuple[T] | BaseException | None:
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=LOOK_SECONDS)
 
 
 def _empty(queue: Queue[tuple[T] | BaseException | None]) -> None:

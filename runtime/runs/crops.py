@@ -14,15 +14,15 @@ from .stream import Show
 
 
 @contextmanager
-def into_crops(folder: Path, first: int | None = None) -> Iterator[Show]:
+def into_crops(folder: Path, first: int = 0) -> Iterator[Show]:
     """A sink: `folder/000007/00000123.png` is track 7 in frame 123; where nothing tracks, faces count in each frame.
 
-    first: number of the first frame of a run that goes on; an earlier run's crops from it on are removed.
+    first: number of the first frame, more than 0 of a run that goes on; an earlier run's crops from it on are removed:
+        its tracks are other people's.
     """
-    numbers = count(first or 0)
+    numbers = count(first)
     remove_temporaries(folder.glob("*/.*"))
-    if first is not None:
-        _remove_from(folder, first)
+    _remove_from(folder, first)
 
     def show(result: FrameResult) -> None:
         frame = next(numbers)
@@ -36,5 +36,5 @@ def into_crops(folder: Path, first: int | None = None) -> Iterator[Show]:
 
 def _remove_from(folder: Path, first: int) -> None:
     for path in list(folder.glob("*/*.png")):
-        if path.stem.isdecimal() and int(path.stem) >= first:
+        if path.parent.name.isdecimal() and path.stem.isdecimal() and int(path.stem) >= first:
             path.unlink()

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, OutputError, UsageError
-from ..files import remove_temporaries
+from ..files import maker_of, remove_temporaries, temporaries_of
 from ..interrupt import stop_on_interrupt
 from ..media.images import SUFFIXES, list_files
 from ..media.picture import UNREAD_SUFFIXES
@@ -139,16 +139,16 @@ def restore_folder(
 
 
 def _temporaries(output: Path) -> Iterator[Path]:
-    """Hidden files where a run writes."""
-    yield from output.glob(".*")
+    """Hidden files of the kinds that a run over pictures writes: a video's, in the same folder, are its own run's."""
+    yield from temporaries_of(output / RESULTS)
     for name in FOLDERS:
-        yield from (output / name).rglob(".*")
+        yield from (path for path in (output / name).rglob(".*") if path.suffix.lower() in SUFFIXES)
 
 
 def _results(output: Path) -> set[str]:
     """Every result that is there, by its path below `output`."""
     below = (path for name in FOLDERS for path in (output / name).rglob("*") if path.is_file())
-    return {path.relative_to(output).as_posix() for path in below}
+    return {path.relative_to(output).as_posix() for path in below if maker_of(path) is None}
 
 
 def _single(picture: Path) -> Path:

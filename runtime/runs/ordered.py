@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
+
+from .ahead import read_ahead
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -32,6 +35,19 @@ def ordered_map(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ordered_stream(work: Callable[[T], U], items: Iterable[T], workers: int, ahead: int) -> Generator[U, None, None]:
+    """As `ordered_map`, for items that may be long in coming: a thread of its own reads them, at most `ahead` beyond
+    the one in hand, and each result is yielded as soon as it is there, not once the next item has come.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="fsr")
+    try:
+        with closing(read_ahead((pool.submit(work, item) for item in items), ahead)) as futures:
+            for future in futures:
+                yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -94,11 +94,14 @@ class PictureWork:
         }
 
     def _write(self, name: str, picture: Picture, frame: RestoredFrame) -> Record:
-        """Write every file of a picture and return their names."""
+        """Write every file of a picture and return their names.
+
+        The comparison comes last: twice as wide, it may be more than its format holds where the rest is not.
+        """
         faces = [face_record(face, self._write_crop(name, n, picture, face)) for n, face in enumerate(frame.faces)]
-        compare = self._write_compare(name, picture, frame) if self.compare else None
         alpha = None if picture.alpha is None else _enlarged(picture.alpha, frame.image.shape)
         write_picture(self.output / "restored" / name, replace(picture, pixels=frame.image, alpha=alpha))
+        compare = self._write_compare(name, picture, frame) if self.compare else None
         return {"output": f"restored/{name}", "compare": compare, "faces": faces}
 
     def _write_crop(self, name: str, number: int, picture: Picture, face: RestoredFace) -> str | None:
@@ -111,7 +114,10 @@ class PictureWork:
     def _write_compare(self, name: str, picture: Picture, frame: RestoredFrame) -> str:
         compare = f"compare/{beside(name, '.jpg' if name.lower().endswith(('.jpg', '.jpeg')) else '.png')}"
         both = side_by_side(enlarge(picture.pixels, self.scale), frame.image)
-        write_picture(self.output / compare, replace(picture, pixels=both, alpha=None, exif=None))
+        try:
+            write_picture(self.output / compare, replace(picture, pixels=both, alpha=None, exif=None))
+        except OutputError as error:
+            raise OutputError(f"{error}; restored/{name} is there") from error.__cause__
         return compare
 
 

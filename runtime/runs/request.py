@@ -70,7 +70,7 @@ class Request:
         """`--camera 0` and `--input 0` are the same; None where neither is given."""
         if self.input is not None:
             return parse_uri(self.input)
-        return None if self.camera is None else parse_uri(str(self.camera))
+        return None if self.camera is None else parse_uri(f"/dev/video{self.camera}")
 
     @property
     def kind(self) -> Literal["live", "video", "pictures", "none"]:
@@ -89,6 +89,14 @@ class Request:
         return self.workers or cores()
 
 
+def _holds_films(request: Request) -> bool:
+    """Whether the input is a folder of videos alone, which only what lies in it tells."""
+    from .folder import survey
+
+    source = request.source
+    return source is not None and source.path.is_dir() and not survey(source.path, request.output_path).pictures
+
+
 def _is_mistyped(output: Path) -> bool:
     """Whether what is to be a video would become a folder, as `out.mp5` would."""
     return bool(output.suffix) and not is_video(output) and not output.is_dir()
@@ -101,6 +109,10 @@ RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
         "--moving: measures scenes of its own making; leave --input out",
         lambda r: r.moving and r.input is not None,
     ),
+    (
+        "--moving: measures at a scale and for faces of its own; leave --scale and --min-face out",
+        lambda r: r.moving and (r.scale, r.min_face) != (RestoreOptions.scale, RestoreOptions.min_face),
+    ),
     ("--naive: times the naive chain beside ours and needs --bench", lambda r: r.naive and not r.bench),
     (
         "--bench: measures pictures; give a folder of your own, or leave --input out",
@@ -109,14 +121,29 @@ RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     ("--camera: got a negative number, expected 0 for the first camera", lambda r: (r.camera or 0) < 0),
     ("--input and --camera: give one of them", lambda r: r.input is not None and r.camera is not None),
     (
+        "--input: got the number of a camera, by which there is a file or folder here too; write ./ before its name, "
+        "such as ./2024, or for the camera --camera with the number",
+        lambda r: r.input is not None and r.input.isdecimal() and Path(r.input).exists(),
+    ),
+    (
         "got no input; give --input with a folder, picture, video or stream, or --camera with a number, or see --help",
         lambda r: r.kind == "none" and not (r.doctor or r.bench),
     ),
     ("--workers: expected 1 or more; leave it out for one a core", lambda r: r.workers is not None and r.workers < 1),
     ("--window and --headless: give one of them", lambda r: r.window and r.headless),
     (
-        "--window, --preview, --crops: are for moving pictures; a picture's faces are always written",
-        lambda r: (r.window or r.preview is not None or r.crops) and r.kind == "pictures",
+        "--window, --preview: show one video, camera or stream; leave them out for pictures and folders, or give one "
+        "video of the folder",
+        lambda r: (r.window or r.preview is not None) and r.kind == "pictures",
+    ),
+    (
+        "--crops: is for moving pictures; a picture's faces are always written",
+        lambda r: r.crops and r.kind == "pictures" and not _holds_films(r),
+    ),
+    (
+        "--compare: the page shows before beside after, and nothing is written that --compare could lie beside; give "
+        "--output or --window, or leave --compare out",
+        lambda r: r.compare and r.kind == "live" and r.preview is not None and r.output is None and not r.window,
     ),
     (
         "--record: keeps what a camera or stream brings; a file is kept already, so leave it out",

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..detect import Face
-from ..files import set_aside, temporaries_of
+from ..errors import UsageError
+from ..files import aside, is_being_written, maker_of, temporaries_of
 from ..media.salvage import Salvage, salvaged
 from ..track import Known
 from .records import Record, read_run, recorded_face
@@ -62,7 +63,7 @@ def earlier_run(records_path: Path, finals: Sequence[Path], run: Mapping[str, An
     run: header of the run that is to go on.
 
     Raises:
-        UsageError: the earlier run had other options, or another input.
+        UsageError: the earlier run had other options, or another input, or is still at work.
         InputError: not a record file.
     """
     before, records, end = read_run(records_path, run)
@@ -71,13 +72,26 @@ def earlier_run(records_path: Path, finals: Sequence[Path], run: Mapping[str, An
     named, kept = before.get(NAMED, {}), dict[Path, Salvage]()
     for final in finals:
         size, known = named.get(_name(final, records_path), (_bytes(final), 0))
-        there, begun = _under_name(final, size, known, is_over=end is not None), salvaged(temporaries_of(final))
+        there, begun = _under_name(final, size, known, is_over=end is not None), salvaged(_left_of(final))
         if there and (begun is None or begun.frames <= there.frames):
             kept[final] = there
         elif begun:
-            kept[final] = replace(begun, path=set_aside(begun.path, final))
+            kept[final] = replace(begun, path=begun.path.replace(aside(final)))
     frames = min(len(records), *(salvage.frames for salvage in kept.values())) if len(kept) == len(finals) else 0
     return Earlier(records[:frames], kept) if frames else Earlier()
+
+
+def _left_of(final: Path) -> list[Path]:
+    """What runs that are over left unfinished."""
+    left = list(temporaries_of(final))
+    for temporary in left:
+        if is_being_written(temporary):
+            number = maker_of(temporary)
+            raise UsageError(
+                f"--resume: {final} is being made by process {number}; stop that or wait for its end; if another "
+                f"program has that number by now, rename {temporary} to {aside(final).name} and resume"
+            )
+    return left
 
 
 def _under_name(final: Path, size: int, frames: int, *, is_over: bool) -> Salvage | None:

@@ -134,7 +134,7 @@ def _live(request: Request, console: Console) -> Summary:
         require_file_name(request.record)
     with closing(Capture(uri, record=request.record, say=_teller(request, console))) as source:
         if request.output is None and (in_window or request.preview is not None):
-            return _before_eyes(source, request, console, in_window=in_window)
+            return _before_eyes(source, files, request, console, in_window=in_window)
         if request.output is None and not request.headless:
             console.print(f"no window: {why}; {_called(uri)} goes into a video", markup=False, soft_wrap=True)
         with open_restorer(request, console) as restorer:
@@ -143,7 +143,7 @@ def _live(request: Request, console: Console) -> Summary:
     return summary
 
 
-def _before_eyes(source: Source, request: Request, console: Console, *, in_window: bool) -> Summary:
+def _before_eyes(source: Source, files: VideoFiles, request: Request, console: Console, *, in_window: bool) -> Summary:
     from . import live
 
     with open_restorer(request, console) as restorer:
@@ -151,7 +151,7 @@ def _before_eyes(source: Source, request: Request, console: Console, *, in_windo
         work = _work(restorer, request, stats, controls)
         windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
         pages = _pages(request, console, restorer, stats, controls)
-        sinks = [*_crops(request, request.output_path / "faces"), *windows, *pages]
+        sinks = [*_crops(request, files.faces), *windows, *pages]
         return live.show_live(source, work, drawn(request, console), stats, sinks, workers=request.worker_count)
 
 
@@ -173,7 +173,7 @@ def _into_video(
     stats, controls = StreamStats(source), Controls(request.options, fixed_scale=True)
     work = _work(restorer, request, stats, controls)
     windows = [live.in_window(work, stats, compare=request.compare)] if in_window else []
-    crops = _crops(request, files.faces, earlier.frames if earlier and request.resume else None)
+    crops = _crops(request, files.faces, earlier.frames if earlier else 0)
     return restore_video(
         source,
         work,
@@ -192,7 +192,7 @@ def _work(restorer: Restorer, request: Request, stats: StreamStats, controls: Co
     return FrameWork(restorer, request.scale, options_now, keeps_tier=request.tier is not None, tell=stats.tell)
 
 
-def _crops(request: Request, folder: Path, first: int | None = None) -> list[Sink]:
+def _crops(request: Request, folder: Path, first: int = 0) -> list[Sink]:
     return [into_crops(folder, first)] if request.crops else []
 
 

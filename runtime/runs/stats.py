@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..media.source import Source
 from .effort import FULL, Effort
@@ -19,7 +21,9 @@ from .stream import Show
 RECENT_SECONDS = 3.0
 """What frames a second are counted over."""
 RECENT_FRAMES = 300
-"""What latencies are taken from."""
+"""What the latencies of now are taken from."""
+EDGES: list[float] = np.geomspace(1e-3, 100.0, 1161).tolist()
+"""In seconds, each 1% after the one before: between which the latencies of a run are counted, however long it is."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class StatsSnapshot:
     fps: float
     """Frames shown a second, lately."""
     latency_ms_median: float | None
-    """From capture until every output had the frame; None of a file."""
+    """From capture until every output had the frame, of the last `RECENT_FRAMES`; None of a file."""
     latency_ms_p95: float | None
     faces: int
     """In the last frame."""
@@ -42,6 +46,8 @@ class StatsSnapshot:
     """None before the first."""
     effort: Effort = FULL
     """Of a live source that cannot be kept up with, less is made."""
+    run_latency_ms: tuple[float, float] | None = None
+    """Median and 95th percentile of the whole run, to 1%."""
 
     def sentence(self) -> str:
         """For a line on the screen."""
@@ -64,6 +70,7 @@ class StreamStats:
         self._lock = Lock()
         self._times: deque[float] = deque()
         self._latencies: deque[float] = deque(maxlen=RECENT_FRAMES)
+        self._counts = np.zeros(len(EDGES), np.int64)
         self._frames = self._faces = 0
         self._last: float | None = None
         self._started = clock()
@@ -82,13 +89,14 @@ class StreamStats:
             self._forget(now)
             if result.frame.captured is not None:
                 self._latencies.append(now - result.frame.captured)
+                self._counts[max(0, bisect_right(EDGES, self._latencies[-1]) - 1)] += 1
 
     def snapshot(self) -> StatsSnapshot:
         now = self._clock()
         with self._lock:  # shortly: the pipeline waits for it
             self._forget(now)
             frames, faces, last, recent = self._frames, self._faces, self._last, len(self._times)
-            latencies = list(self._latencies)
+            latencies, counts = list(self._latencies), self._counts.copy()
         seconds = max(min(RECENT_SECONDS, now - self._started), 1e-3)
         median, p95 = (1e3 * np.percentile(latencies, (50, 95))).tolist() if latencies else (None, None)
         return StatsSnapshot(
@@ -101,6 +109,7 @@ class StreamStats:
             reconnects=self._source.reconnects,
             seconds_since_frame=None if last is None else now - last,
             effort=self._effort,
+            run_latency_ms=(_percentile(counts, 0.5), _percentile(counts, 0.95)) if latencies else None,
         )
 
     @contextmanager
@@ -111,3 +120,9 @@ class StreamStats:
     def _forget(self, now: float) -> None:
         while self._times and self._times[0] <= now - RECENT_SECONDS:
             self._times.popleft()
+
+
+def _percentile(counts: NDArray[np.int64], share: float) -> float:
+    """In milliseconds, of latencies counted by `EDGES`."""
+    total = np.cumsum(counts)
+    return 1e3 * EDGES[int(np.searchsorted(total, share * total[-1]))]

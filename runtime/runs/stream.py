@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..errors import InputError
 from ..interrupt import stop_on_interrupt
 from ..media.source import Source
-from .ahead import read_ahead
 from .frame_work import FrameResult, FrameWork
-from .ordered import LOOK_AHEAD, ordered_map
+from .ordered import LOOK_AHEAD, ordered_stream
 from .progress import progress
 from .records import Records
 from .resume import Earlier
@@ -48,7 +47,8 @@ def restore_stream(
     """Restore the frames of `source` until it or a sink ends, and count them in `summary`.
 
     run: header of the record file, which `summary` names, if any. earlier: the run that this one goes on from.
-    A source that is damaged half-way, and Ctrl-C, end the run as its end would; the summary says so.
+    A source that is damaged half-way, and Ctrl-C, end the run as its end would; the summary says so. A sink that wants
+    no more of a file ends it as Ctrl-C does; of a live source there is no end to miss.
 
     Raises:
         OutputError: a file cannot be written.
@@ -70,6 +70,8 @@ def restore_stream(
                         add(record)
                     advance()
                     if not all(wanted):
+                        if not source.live:
+                            raise KeyboardInterrupt  # the files are not whole, as after Ctrl-C
                         break
                 else:
                     summary.whole = True
@@ -90,12 +92,10 @@ def _results(
     frames = takewhile(lambda _: not stop.is_set(), source)
     if source.live:
         work.warm_up(source.size_wh)
-    waiting = 1 if source.live else workers  # a frame that waits is late
+    ahead = 1 if source.live else LOOK_AHEAD * workers  # a frame that waits is late
     prepared = work.prepared(frames, live=source.live, say=say, known=earlier.known(source.skip))
-    with (
-        closing(read_ahead(islice(prepared, earlier.frames - source.skip, None), waiting)) as wanted,
-        closing(ordered_map(work, wanted, workers, waiting if source.live else LOOK_AHEAD)) as results,
-    ):
+    wanted = islice(prepared, earlier.frames - source.skip, None)
+    with closing(ordered_stream(work, wanted, workers, ahead)) as results:
         yield from results
     if stop.is_set():
         raise KeyboardInterrupt

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Failures that are named at the end; the others are in results.jsonl."""
+KEPT = 100
+"""Failed frames whose reasons are kept; a service that runs for months counts the others."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Summary:
     """Results of earlier runs in the output folder that this run neither wrote nor kept."""
     seconds: float = 0.0
     stopped: bool = False
-    """By Ctrl-C or SIGTERM, before the end."""
+    """By Ctrl-C, SIGTERM or a key, before the end."""
     whole: bool = False
     """Every frame of a source, to its end."""
     cut: str | None = None
@@ -53,37 +55,42 @@ class Summary:
     reconnects: int = 0
     """How often a live source was lost and found again."""
     latency_ms: tuple[float, float] | None = None
-    """Median and 95th percentile from capture until a frame was in every output; None of a file."""
+    """Median and 95th percentile, over the run, from capture until a frame was in every output; None of a file."""
     faces: Counter[str] = field(default_factory=Counter)
     """By what became of them."""
+    failures: int = 0
     failed: dict[str, str] = field(default_factory=dict)
-    """Reason by name."""
+    """Reason by name; of frames, those of the first `KEPT`."""
 
     def add(self, name: str, record: Record) -> None:
         """Count one record: a failed one has an `error`."""
         if "error" in record:
-            self.failed[name] = record["error"]
+            self.fail(name, record["error"])
             return
         self.done += 1
         self.without_faces += not record["faces"]
         self.first_only += record.get("frames", 1) > 1
         self.faces.update(_fate(face) for face in record["faces"])
 
+    def fail(self, name: str, reason: str) -> None:
+        self.failures += 1
+        if self.unit != "frame" or len(self.failed) < KEPT:
+            self.failed[name] = reason
+
     def count_stream(self, dropped: int, reconnects: int, figures: StatsSnapshot) -> None:
         """Take over what a live source and the run over it have counted."""
         self.dropped, self.reconnects = dropped, reconnects
-        if figures.latency_ms_median is not None and figures.latency_ms_p95 is not None:
-            self.latency_ms = figures.latency_ms_median, figures.latency_ms_p95
+        self.latency_ms = figures.run_latency_ms
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C or SIGTERM, 1 where something failed, else 0."""
-        return 130 if self.stopped else int(bool(self.failed or self.cut))
+        """130 after Ctrl-C, SIGTERM or a key, 1 where something failed, else 0."""
+        return 130 if self.stopped else int(bool(self.failures or self.cut))
 
     @property
     def finished(self) -> int:
         """Done now or before, or failed."""
-        return self.done + self.skipped + len(self.failed)
+        return self.done + self.skipped + self.failures
 
     @property
     def rate(self) -> float:
@@ -91,7 +98,7 @@ class Summary:
         return self.done / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Every count, with names and reasons of all that failed."""
+        """Every count, with names and reasons of what failed."""
         return {
             "output": self.output and str(self.output),
             "records": self.records and str(self.records),
@@ -104,6 +111,7 @@ class Summary:
             "left_out": dict(self.left_out.most_common()),
             "stale": self.stale,
             "faces": dict(self.faces.most_common()),
+            "failures": self.failures,
             "failed": self.failed,
             "seconds": round(self.seconds, 3),
             "a_second": round(self.rate, 3),
@@ -120,9 +128,9 @@ class Summary:
         from rich.text import Text
 
         lines = [Text(named(*failure), style="red") for failure in list(self.failed.items())[:NAMED]]
-        if len(self.failed) > NAMED:
+        if self.failures > NAMED:
             where = f": see {self.records}" if self.records else ""
-            lines.append(Text(f"and {len(self.failed) - NAMED} more failed{where}", style="red"))
+            lines.append(Text(f"and {self.failures - NAMED} more failed{where}", style="red"))
         if not quiet:
             table = Table("faces", "what became of them", box=None)
             for fate, count in self.faces.most_common():
@@ -150,13 +158,13 @@ class Summary:
             parts.append(f"{self.latency_ms[0]:.0f} ms from camera to output (95%: {self.latency_ms[1]:.0f} ms)")
         if self.reconnects:
             parts.append(f"lost and found again {_count(self.reconnects, 'time')}")
-        if self.failed:
-            parts.append(f"{len(self.failed)} failed")
+        if self.failures:
+            parts.append(f"{self.failures} failed")
         if self.cut:
             parts.append(f"ended early: {self.cut}")
         if self.stopped:
             can_go_on = self.records or self.unit == "video"
-            parts.append("stopped by a signal" + ("; --resume goes on from here" if can_go_on else ""))
+            parts.append("stopped before the end" + ("; --resume goes on from here" if can_go_on else ""))
         return "; ".join(parts)
 
 

@@ -46,7 +46,8 @@ class VideoFiles:
 
     def require_apart(self, source: Path) -> None:
         """Refuse, by `UsageError`, to write over the video that is read."""
-        if source.resolve() in {path.resolve() for path in self.videos}:
+        # By the file too: where case does not count, Film.mp4 is film.mp4.
+        if any(path.resolve() == source.resolve() or (path.exists() and path.samefile(source)) for path in self.videos):
             raise UsageError(f"--output: {source} is the input itself; choose another")
 
     def require_names(self) -> None:
@@ -109,7 +110,9 @@ def restore_video(
 def summary_of(files: VideoFiles, frames: int | None, earlier: Earlier) -> Summary:
     """Of a run that begins, or of one that has nothing left to do."""
     summary = Summary("frame", files.output, files.records, frames, skipped=earlier.frames)
-    summary.failed = {f"frame {number}": e["error"] for number, e in enumerate(earlier.records) if "error" in e}
+    for number, record in enumerate(earlier.records):
+        if "error" in record:
+            summary.fail(f"frame {number}", record["error"])
     if earlier.end is not None:
         summary.cut = earlier.end["cut"]
     return summary

@@ -1,15 +1,19 @@
-"""A folder of videos, one after the other; one that cannot be read is named, and the others are done."""
+"""A folder of videos, one after the other; one that cannot be done is named, and the others are done."""
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
-from ..errors import InputError
+from ..errors import InputError, OutputError, UsageError
 from .folder import Found
 from .summary import Summary
+
+NOTHING_MORE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO})
+"""Why no other video can be written either."""
 
 
 def restore_videos(
@@ -24,14 +28,16 @@ def restore_videos(
     root: folder that they are named from. output: as given, to be told to the user.
 
     Raises:
-        OutputError: nothing more can be written.
+        OutputError: nothing more can be written, such as on a full disk.
     """
     total, started = Summary("video", output, None, len(found.videos), left_out=found.left_out), perf_counter()
     for path, name in zip(found.videos, _names(found.videos, root), strict=True):
         try:
             summary = restore(path, name)
-        except InputError as error:
-            total.failed[name] = str(error)
+        except (InputError, OutputError, UsageError) as error:
+            if isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) in NOTHING_MORE:
+                raise
+            total.fail(name, str(error))
             continue
         say(f"{name}: {summary.sentence()}")
         total.faces.update(summary.faces)
@@ -39,7 +45,7 @@ def restore_videos(
             total.stopped = True
             break
         if summary.cut or summary.failed:
-            total.failed[name] = summary.cut or f"{len(summary.failed)} of its frames failed: see {summary.records}"
+            total.fail(name, summary.cut or f"{summary.failures} of its frames failed: see {summary.records}")
         elif summary.done:
             total.done += 1
         else:

@@ -70,7 +70,7 @@ function showSetting({ paused, strength, scale }, scales) {
   const row = at("scale").querySelector("div");
   if (row.children.length !== scales.length) row.replaceChildren(...scales.map(scaleChoice));
   for (const input of row.querySelectorAll("input")) input.checked = Number(input.value) === scale;
-  at("scale-hint").textContent = scales.length > 1 ? "" : "Fixed while a video is written.";
+  at("scale-hint").textContent = scales.length > 1 ? "" : "Fixed while a video is written or a window is open.";
 }
 
 function showStrength(percent) {
