@@ -23,6 +23,7 @@ from av.error import FFmpegError
 
 from fsr.runtime.errors import InputError, OutputError, UsageError
 from fsr.runtime.media.network import NetworkStream
+from fsr.runtime.media.test_scene import TestScene
 from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.media.video import VideoFrame, VideoReader, VideoWriter, is_video
 from fsr.runtime.pixels import RgbImage
@@ -244,6 +245,18 @@ def test_pictures_that_an_avi_leaves_out_leave_a_gap(tmp_path: Path) -> None:
         assert reader.frames == 35 and reader.start == 0
     assert [frame.pts * frame.time_base for frame in frames] == [each / NTSC for each in shown]
     assert all(distance(frame.pixels, pattern(index)) < 20 for index, frame in enumerate(frames))
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".wmv"])
+def test_frames_come_in_order_out_of_containers_without_times_of_display(tmp_path: Path, suffix: str) -> None:
+    """With B-frames, which libx264 makes of what moves, they would come at each other's times."""
+    scene = list(TestScene(faces=2, size_wh=(192, 128), seconds=1, crf=0).frames())
+    with VideoWriter(tmp_path / f"a{suffix}", (192, 128), None, Fraction(30)) as writer:
+        for number, pixels in enumerate(scene):
+            writer.write(pixels, VideoFrame(pixels, number, Fraction(1, 30), number / 30))
+    got = times(tmp_path / f"a{suffix}")
+    assert len(got) == 30
+    assert all(late - early == pytest.approx(1 / 30, abs=0.002) for early, late in pairwise(map(float, got)))
 
 
 @pytest.mark.parametrize("name", ["12:30 名前.mp4", "concat:a.mp4", "%03d.mp4", "-i.mp4"])

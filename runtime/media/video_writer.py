@@ -38,6 +38,8 @@ KEY_FRAME_SECONDS, FEWEST_BETWEEN = 2, 12
 there are few frames a second it is so many frames."""
 SAFE = 2.0
 """Seconds that a file is behind with what goes to the disk, at most."""
+_DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
+"""Formats, by FFmpeg's names, without times of display: frames must be shown in the order that they are decoded in."""
 
 
 class VideoWriter:
@@ -180,6 +182,8 @@ class VideoWriter:
         if bits := bit_rate(self.codec, self.size_wh, self.rate):
             stream.bit_rate = bits
         stream.codec_context.time_base = self._time_base
+        if self._container.format.name in _DECODING_TIMES_ONLY:
+            stream.codec_context.max_b_frames = 0
         if self._source:
             stream.codec_context.sample_aspect_ratio = self._source.pixel_aspect
         self._colours.tag(stream)
