@@ -256,7 +256,8 @@ def test_frames_come_in_order_out_of_containers_without_times_of_display(tmp_pat
             writer.write(pixels, VideoFrame(pixels, number, Fraction(1, 30), number / 30))
     got = times(tmp_path / f"a{suffix}")
     assert len(got) == 30
-    assert all(late - early == pytest.approx(1 / 30, abs=0.002) for early, late in pairwise(map(float, got)))
+    steady = pairwise(map(float, got[:-1]))  # of the last one the decoder guesses
+    assert all(late - early == pytest.approx(1 / 30, abs=0.002) for early, late in steady)
 
 
 @pytest.mark.parametrize("name", ["12:30 名前.mp4", "concat:a.mp4", "%03d.mp4", "-i.mp4"])
