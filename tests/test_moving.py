@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from io import StringIO
@@ -15,6 +16,7 @@ from fsr.runtime import RestoreOptions, Restorer
 from fsr.runtime.align import RESTORED
 from fsr.runtime.bench import moving as moving_bench
 from fsr.runtime.bench.moving_figures import render
+from fsr.runtime.interrupt import is_stopping
 from fsr.runtime.media.source import Source, VideoFrame
 from fsr.runtime.media.test_scene import TestScene
 from fsr.runtime.pixels import RgbImage
@@ -108,6 +110,27 @@ def test_a_live_run_is_warm_before_its_first_frame(
         streamed(FrameWork(restorer, 1), Watched(frames[:1], live=live))
     warm = [(200, 320, 3), *engines]
     assert happened[: happened.index("first frame")] == (warm if live else [])
+
+
+def test_a_sink_ends_a_run_while_no_frame_comes(restorer: Restorer, frames: list[RgbImage]) -> None:
+    """As q in the window does while a camera is unplugged."""
+
+    class Lost(Moving):
+        def __iter__(self) -> Iterator[VideoFrame]:
+            yield from super().__iter__()
+            while not is_stopping():
+                time.sleep(0.01)
+
+    class Quits(Kept):
+        asked = 0
+
+        def idle(self) -> bool:
+            self.asked += 1
+            return self.asked < 3
+
+    sink, summary = Quits(), Summary("frame", None, None)
+    restore_stream(Lost(frames[:1], live=True), FrameWork(restorer, 1), [sink], summary, Console(quiet=True))
+    assert (sink.asked, len(sink.results), summary.stopped) == (3, 1, True)
 
 
 def test_options_are_asked_for_every_frame(restorer: Restorer, frames: list[RgbImage]) -> None:

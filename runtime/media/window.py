@@ -47,6 +47,12 @@ class Window:
             cv2.resizeWindow(self.title, *window_size(frame.shape[1], frame.shape[0]))
             self._is_open = True
         cv2.imshow(self.title, bgr_from_rgb(frame))
+        return self.look()
+
+    def look(self) -> bool:
+        """What the user did to it, while no frame comes too; returns as `show` does."""
+        if not self._is_open:
+            return True
         if (key := cv2.waitKey(1) & 0xFF) in _QUIT_KEYS:
             return False
         if key in _LETTERS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from queue import Empty, Queue
 from threading import Event, Thread
@@ -14,8 +14,10 @@ LOOK_SECONDS = 0.1
 """Between two looks at what came: while a lock is waited for without end, Windows does not deliver Ctrl-C."""
 
 
-def read_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
+def read_ahead(items: Iterable[T], count: int, idle: Callable[[], object] = lambda: None) -> Generator[T, None, None]:
     """Yield `items`, read by another thread, at most `count` and the one in hand ahead.
+
+    idle: called now and then, in the thread that iterates, while it waits for the next.
 
     What `items` raises is raised in its place. A reader that may stop early closes the iterator, which waits for the
     item being read, and then lets `items` go.
@@ -25,7 +27,7 @@ def read_ahead(items: Iterable[T], count: int) -> Generator[T, None, None]:
     thread = Thread(target=_read, args=(items, queue, closed), name="fsr-ahead", daemon=True)
     thread.start()
     try:
-        while (got := _next(queue)) is not None:
+        while (got := _next(queue, idle)) is not None:
             if isinstance(got, BaseException):
                 raise got
             yield got[0]
@@ -49,10 +51,11 @@ def _read(items: Iterable[T], queue: Queue[tuple[T] | BaseException | None], clo
             queue.put(last)
 
 
-def _next(queue: Queue[tuple[T] | BaseException | None]) -> tuple[T] | BaseException | None:
+def _next(queue: Queue[tuple[T] | BaseException | None], idle: Callable[[], object]) -> tuple[T] | BaseException | None:
     while True:
         with suppress(Empty):
             return queue.get(timeout=LOOK_SECONDS)
+        idle()
 
 
 def _empty(queue: Queue[tuple[T] | BaseException | None]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..media.source import Source
@@ -29,9 +30,25 @@ def show_live(
     return summary
 
 
-@contextmanager
-def in_window(work: FrameWork, stats: StreamStats, *, compare: bool) -> Iterator[Show]:
-    """A sink; compare: beside plain bicubic from the start."""
-    view = View(work, stats.snapshot, compare=compare)
-    with Window("fsr-run: h shows the keys, q ends", view.press) as window:
-        yield lambda result: window.show(view.draw(result))
+def in_window(work: FrameWork, stats: StreamStats, *, compare: bool) -> Sink:
+    """compare: beside plain bicubic from the start."""
+    return _InWindow(View(work, stats.snapshot, compare=compare))
+
+
+class _InWindow(AbstractContextManager[Show]):
+    """A sink that also sees to its window while no frame comes."""
+
+    def __init__(self, view: View) -> None:
+        self._view, self._window = view, Window("fsr-run: h shows the keys, q ends", view.press)
+
+    def __enter__(self) -> Show:
+        self._window.__enter__()
+        return lambda result: self._window.show(self._view.draw(result))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._window.__exit__(kind, error, trace)
+
+    def idle(self) -> bool:
+        return self._window.look()

@@ -39,13 +39,17 @@ def ordered_map(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ordered_stream(work: Callable[[T], U], items: Iterable[T], workers: int, ahead: int) -> Generator[U, None, None]:
+def ordered_stream(
+    work: Callable[[T], U], items: Iterable[T], workers: int, ahead: int, idle: Callable[[], object] = lambda: None
+) -> Generator[U, None, None]:
     """As `ordered_map`, for items that may be long in coming: a thread of its own reads them, at most `ahead` beyond
     the one in hand, and each result is yielded as soon as it is there, not once the next item has come.
+
+    idle: called now and then, in the thread that iterates, while no item comes.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fsr")
     try:
-        with closing(read_ahead((pool.submit(work, item) for item in items), ahead)) as futures:
+        with closing(read_ahead((pool.submit(work, item) for item in items), ahead, idle)) as futures:
             for future in futures:
                 yield future.result()
     finally:

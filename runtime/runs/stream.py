@@ -12,7 +12,7 @@ from itertools import islice, takewhile
 from threading import Event
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from ..errors import InputError
 from ..interrupt import stop_on_interrupt
@@ -31,6 +31,15 @@ Show: TypeAlias = "Callable[[FrameResult], bool | None]"
 """Takes a result, in order, in the thread that runs; False where no more are wanted."""
 Sink: TypeAlias = AbstractContextManager[Show]
 """Where frames go. Ctrl-C reaches it as KeyboardInterrupt, once what was under way has been shown."""
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """A sink that has something to do while no frame comes."""
+
+    def idle(self) -> bool:
+        """Asked some ten times a second, in the thread that runs; False where no more frames are wanted."""
+        ...
 
 
 def restore_stream(
@@ -61,7 +70,13 @@ def restore_stream(
                 shows = [stack.enter_context(sink) for sink in sinks]
                 records = Records(summary.records, run, earlier.records, sync=False) if summary.records else None
                 add = stack.enter_context(records).add if records else None
-                frames = _results(source, work, workers, stop, say(console), earlier)
+                waits = [sink for sink in sinks if isinstance(sink, Waits)]
+
+                def idle() -> None:
+                    if not all(sink.idle() for sink in waits):
+                        stop.set()
+
+                frames = _results(source, work, workers, stop, idle, say(console), earlier)
                 for number, result in enumerate(stack.enter_context(closing(frames)), earlier.frames):
                     wanted = [show(result) is not False for show in shows]
                     record = result.record(number)
@@ -86,7 +101,13 @@ def restore_stream(
 
 
 def _results(
-    source: Source, work: FrameWork, workers: int, stop: Event, say: Callable[[str], None], earlier: Earlier
+    source: Source,
+    work: FrameWork,
+    workers: int,
+    stop: Event,
+    idle: Callable[[], None],
+    say: Callable[[str], None],
+    earlier: Earlier,
 ) -> Generator[FrameResult, None, None]:
     """Results in order; after `stop`, what was under way and then KeyboardInterrupt."""
     frames = takewhile(lambda _: not stop.is_set(), source)
@@ -95,7 +116,7 @@ def _results(
     ahead = 1 if source.live else LOOK_AHEAD * workers  # a frame that waits is late
     prepared = work.prepared(frames, live=source.live, say=say, known=earlier.known(source.skip))
     wanted = islice(prepared, earlier.frames - source.skip, None)
-    with closing(ordered_stream(work, wanted, workers, ahead)) as results:
+    with closing(ordered_stream(work, wanted, workers, ahead, idle)) as results:
         yield from results
     if stop.is_set():
         raise KeyboardInterrupt
