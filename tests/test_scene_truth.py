@@ -121,17 +121,18 @@ def test_the_source_keeps_the_pace_of_a_camera_or_none() -> None:
     assert [frame.captured for frame in quick] == [None] * 6 and not quick.live
 
 
-def test_a_late_source_does_not_hurry_to_catch_up() -> None:
+def test_a_late_source_catches_up_little_by_little() -> None:
     now, slept = [0.0], []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         now[0] += seconds
 
-    options = parse_uri("test://?size=320x180&fps=10&seconds=0.6&crf=0").options
+    options = parse_uri("test://?size=320x180&fps=10&seconds=1.6&crf=0").options
     captured = []
     for number, frame in enumerate(TestSource(options, clock=lambda: now[0], sleep=sleep)):
         captured.append(frame.captured)
         now[0] += 0.35 if number == 1 else 0.02  # making the third takes three and a half frames' time
-    assert captured == pytest.approx([0, 0.1, 0.45, 0.55, 0.65, 0.75])
-    assert min(slept) >= 0
+    late = [0.45 + 0.08 * n for n in range(13)]  # a fifth sooner each, until the fifteenth is in time again
+    assert captured == pytest.approx([0, 0.1, *late, 1.5])
+    assert min(slept) > 0

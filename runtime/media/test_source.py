@@ -11,13 +11,15 @@ from .test_scene import TestScene
 
 _FIELDS = {"size": "size_wh", "fps": "rate"}
 """Of `TestScene`, by the name of the option, where they differ."""
+HURRY = 0.8
+"""Share of a frame's time, at least, from one to the next while what was late is caught up with."""
 
 
 class TestSource(Source):
     """The frames of a `TestScene`.
 
     options: of the URI; `live`, 1 unless given, paces the frames by the clock, from when the first is made. After one
-        that was made too late the next comes a frame's time later: no camera hurries to catch up.
+        that was made too late the others come a little sooner, not all at once, which no camera does.
     """
 
     __test__ = False  # pytest collects classes of such a name
@@ -35,14 +37,15 @@ class TestSource(Source):
         self._clock, self._sleep = clock, sleep
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        start: float | None = None
+        start = captured = None
         for number, pixels in enumerate(self.scene.frames()):
             seconds = float(number / self.rate)
-            captured = None
             if self.live:
                 now = self._clock()
-                start = now if start is None else max(start, now - seconds)
-                self._sleep(start + seconds - now)
+                start = now if start is None else start
+                due = start + seconds if captured is None else max(start + seconds, captured + HURRY / float(self.rate))
+                if due > now:
+                    self._sleep(due - now)
                 captured = self._clock()
             yield VideoFrame(pixels, number, 1 / self.rate, seconds, captured)
 
