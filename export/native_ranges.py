@@ -77,8 +77,10 @@ def native_ranges(
         ranges[name] = NativeRange(round(start, 1), round(end, 1), True)
     if chosen:
         last = chosen[-1][2]
-        reach = [by_name[last].helps_until() or 0.0 for by_name in curves.values() if last in by_name]
-        ranges[last] = NativeRange(ranges[last].native_from, round(max(reach), 1), True)
+        middle = (ranges[last].native_from + ranges[last].native_to) / 2
+        own = [select_models({last: by_name[last]}) for by_name in curves.values() if last in by_name]
+        reach = max(end for pieces in own for start, end, _ in pieces if start <= middle <= end)
+        ranges[last] = NativeRange(ranges[last].native_from, round(reach, 1), True)
     return ranges
 
 

@@ -221,7 +221,7 @@ def test_a_pack(tiny_bundle: Path, tmp_path: Path) -> None:
     [
         (["--model", "edge-XL"], "got model 'edge-XL', expected one of edge-S-16x8, edge-S-32x4"),
         (["--precision", "int8"], "--precision: got int8, expected one that"),
-        (["--count", 1], "--count: got 1, expected at least 2"),
+        (["--faces", ".", "--count", 1], "--count: got 1, expected at least 2"),
         (["--faces", "nowhere"], "nowhere: got nothing there, expected a folder"),
         (["--faces", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["--report", "."], "--report: got the folder ., expected a file"),

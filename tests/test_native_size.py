@@ -50,7 +50,6 @@ def test_bicubic_gains_nothing_at_its_input_size_and_loses_above(faces: RgbBatch
     assert (curve.worse_share[at_input + 1 :] == 1).all()
     assert (np.diff(curve.bicubic_db) > 0).all()
     assert curve.useful_range() is None
-    assert curve.helps_until() is None
 
 
 @pytest.mark.parametrize("protocol", ["sparnet", "rgb"])
@@ -74,7 +73,6 @@ def test_a_cheat_that_knows_hr_gains_everywhere(faces: RgbBatch) -> None:
     assert (curve.gain_db > 10).all()
     assert (curve.worse_share == 0).all()
     assert curve.useful_range() == (8, 32)
-    assert curve.helps_until() == 32
 
 
 def test_hr_itself_gains_inf_and_a_flat_face_gains_nothing(faces: RgbBatch, tmp_path: Path) -> None:
@@ -104,7 +102,7 @@ def test_the_model_sees_batches_of_its_input_size_and_every_face_once(faces: Rgb
 def test_the_range_is_interpolated_between_measured_sizes() -> None:
     curve = curve_of([-0.9, 1.1, 0.6, -0.4])
     assert curve.useful_range() == (pytest.approx(12), pytest.approx(28))  # halfway from -.9 to 1.1 lies .1
-    assert curve.helps_until(min_gain=0.6) == pytest.approx(24)
+    assert curve.useful_range(min_gain=0.6) == (pytest.approx(14), pytest.approx(24))
     assert curve.useful_range(min_gain=2) is None
 
 

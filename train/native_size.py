@@ -74,10 +74,6 @@ class NativeSizeCurve:
         ranges = select_models({"": self}, min_gain)
         return next(((start, end) for start, end, _ in ranges if start <= best <= end), None)
 
-    def helps_until(self, min_gain: float = MIN_GAIN_DB) -> float | None:
-        """The upper end of `useful_range`."""
-        return found[1] if (found := self.useful_range(min_gain)) else None
-
 
 def native_size_curve(
     restore: Callable[[RgbBatch], RgbBatch],
