@@ -77,7 +77,10 @@ def add_tone(container: Any, sound: Any, samples: int) -> None:
 
     for start in range(0, samples, 1024):
         tone = np.sin(np.arange(start, start + 1024) / 9).astype(np.float32)[None]
-        frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+        if sound.codec_context.name == "pcm_mulaw":
+            frame = av.AudioFrame.from_ndarray((tone * 32767).astype(np.int16), "s16", "mono")
+        else:
+            frame = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
         frame.sample_rate, frame.pts = sound.rate, start
         container.mux(sound.encode(frame))
     container.mux(sound.encode(None))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import FsrError, InputError
 from ..interrupt import is_stopping
@@ -23,8 +24,13 @@ from .capture_child import Delivered, Ended
 from .capture_life import CaptureLife
 from .opening import Opener, open_moving
 from .recording_names import free_name
+from .soundtrack import holds, refused, suffix_for
 from .source import Source, VideoFrame
+from .stream_sound import SoundLog, SoundPacket, StreamSound, opened
 from .uri import SourceUri
+
+if TYPE_CHECKING:
+    from av.container.output import OutputContainer
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,14 @@ class Capture(Source):
         self._frames: deque[VideoFrame] = deque()
         self._ended: Ended | None = None
         self._is_taken = False
-        self._clock = _Clock()
+        self._clock, self._heard = _Clock(), SoundLog()
         self._life = self._start()
-        opened = self._life.opened
-        self.size_wh, self.rate, self.live, self.frames = opened.size_wh, opened.rate, opened.live, opened.frames
+        about = self._life.opened
+        self.size_wh, self.rate, self.live, self.frames = about.size_wh, about.rate, about.live, about.frames
+        self.sound = about.sound
+        if self.sound:
+            with opened(self.sound) as described:
+                self.suffix = suffix_for(described.streams.audio) or self.suffix
         self._thread = threading.Thread(target=self._work, name=f"capture {uri}", daemon=True)
         self._thread.start()
 
@@ -94,6 +104,16 @@ class Capture(Source):
             if not issubclass(self._ended.error, InputError):
                 raise self._ended.error(self._ended.why)
             self.failure = InputError(self._ended.why)
+
+    def open_sound(self, output: OutputContainer, final: Path) -> StreamSound | None:
+        """That of a stream; where `output` cannot hold it, `say` is told, and the pictures go on without."""
+        if not self.sound:
+            return None
+        with opened(self.sound) as described:
+            if not holds(form := output.format.name, described.streams.audio):
+                self._say(f"{final}: without sound: {refused(form, described.streams.audio)}")
+                return None
+        return StreamSound(self._heard, self.sound, output, self._heard.came if self.live else 0)
 
     def close(self) -> None:
         self._closed.set()
@@ -142,13 +162,17 @@ class Capture(Source):
         self._life.begin(self.size_wh)
         self._clock.start_life()
         while not self._is_over():
-            message = self._life.listen(self.patience.frame)
+            message = self._life.listen(self.patience.frame, self._hear)
             if isinstance(message, Ended):
                 return message
             pixels = self._life.take(message)
             self._put(VideoFrame(pixels, *self._clock.times(message, self.live), message.captured))
             self.dropped += self._is_taken * self._clock.newly_lost(message.lost)
         return Ended()
+
+    def _hear(self, packet: SoundPacket) -> None:
+        if self._life.opened.sound == self.sound and (timed := self._clock.timed(packet, self.live)):
+            self._heard.add(timed)
 
     def _put(self, frame: VideoFrame) -> None:
         with self._changed:
@@ -178,6 +202,8 @@ class Capture(Source):
                 continue
             self.reconnects += 1
             self._say(f"{self.uri}: back, {self._sizes()}")
+            if self._life.opened.sound != self.sound:
+                self._say(f"{self.uri}: its sound is another than at first, and left out of the output")
             return True
 
     def _is_over_after(self, seconds: float) -> bool:
@@ -192,6 +218,8 @@ class Capture(Source):
         life = CaptureLife(self.uri, self._open_source, record, self.patience.open, stopping=self._is_over)
         if record != self._record:
             self._say(f"{self.uri}: recorded into {record}, for {self._record} is there already")
+        if life.opened.remark:
+            self._say(life.opened.remark)
         return life
 
     def _sizes(self) -> str:
@@ -201,11 +229,14 @@ class Capture(Source):
 
 
 class _Clock:
-    """Times of frames through all lives: of each by the source's own, which are more even than the arrival's."""
+    """Times of frames and sound through all lives: of each by the source's own, which are more even than the
+    arrival's."""
 
     def __init__(self) -> None:
         self._first: float | None = None
         self._offset: float | None = None
+        self._start = 0.0
+        """Of a life's first frame, in seconds of the source's clock."""
         self._pts = -1
         self._lost = 0
 
@@ -224,10 +255,21 @@ class _Clock:
         self._first = frame.captured if self._first is None else self._first
         arrived = frame.captured - self._first
         if self._offset is None or abs(arrived - self._offset - frame.seconds) > DRIFT:
-            self._offset = arrived - frame.seconds
+            self._offset, self._start = arrived - frame.seconds, float(frame.pts * frame.time_base) - frame.seconds
         self._pts = max(round((self._offset + frame.seconds) / TIME_BASE), self._pts + 1)
         return self._pts, TIME_BASE, float(self._pts * TIME_BASE)
+
+    def timed(self, packet: SoundPacket, live: bool) -> SoundPacket | None:
+        """On the clock of `times`; None of what comes before the first frame, or at a time that cannot be its own."""
+        if not live:
+            return packet
+        if self._first is None or self._offset is None:
+            return None
+        moved = packet.shifted(self._offset - self._start)
+        return moved if abs(time.monotonic() - self._first - moved.seconds) < SOUND_APART else None
 
 
 DRIFT = 1.0
 """Seconds by which a source's own times may differ from the arrivals before they are set right."""
+SOUND_APART = 3.0
+"""Seconds by which sound may be ahead of or behind what arrives: servers send it up to one from the pictures."""

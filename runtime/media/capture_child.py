@@ -31,6 +31,8 @@ class Opened:
     rate: Fraction
     live: bool
     frames: int | None
+    sound: bytes
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def serve(connection: Connection, uri: SourceUri, open_source: Opener, record: P
     mailbox = Mailbox(connection)
     try:
         with closing(open_source(uri, record)) as source:
-            connection.send(Opened(source.size_wh, source.rate, source.live, source.frames))
+            about = source.size_wh, source.rate, source.live, source.frames, source.sound, source.remark
+            connection.send(Opened(*about))
             with _recorded(source, uri, record) as frames:
                 _send_all(frames, source, connection, mailbox)
         why = None if mailbox.stopped.is_set() or source.failure is None else str(source.failure)
@@ -133,6 +136,8 @@ def _send_all(frames: Iterator[VideoFrame], source: Source, connection: Connecti
         for frame in frames:
             if mailbox.stopped.is_set():
                 return
+            for sound in source.heard():
+                connection.send(sound)
             if source.live and mailbox.free.empty():
                 lost += 1
                 continue
@@ -140,6 +145,8 @@ def _send_all(frames: Iterator[VideoFrame], source: Source, connection: Connecti
                 return
             ring.put(slot, frame.pixels)
             connection.send(Delivered(slot, frame.pts, frame.time_base, frame.seconds, frame.captured, lost))
+        for sound in source.heard():
+            connection.send(sound)
 
 
 @contextmanager

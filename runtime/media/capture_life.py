@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ from ..errors import InputError, OutputError
 from .capture_child import STOP, Delivered, Ended, Opened, serve
 from .frame_ring import SLOTS, FrameRing
 from .opening import Opener
+from .stream_sound import SoundPacket
 from .uri import SourceUri
 
 
@@ -65,9 +67,14 @@ class CaptureLife:
         for slot in range(SLOTS):
             self._send(slot)
 
-    def listen(self, seconds: float) -> Delivered | Ended:
-        """What comes next; an `Ended` where nothing does for so long, or the process is gone."""
+    def listen(self, seconds: float, hear: Callable[[SoundPacket], None] = lambda _: None) -> Delivered | Ended:
+        """The next frame; an `Ended` where none comes for so long, or the process is gone. `hear` is told the sound
+        that comes before."""
+        until = time.monotonic() + seconds
         message = self._ended or self._receive(seconds)
+        while isinstance(message, SoundPacket):
+            hear(message)
+            message = self._receive(until - time.monotonic())
         if message is None:
             return Ended(None if self._stopping() else f"{self.uri}: brought no frame for {seconds:g} s")
         return message
@@ -99,7 +106,7 @@ class CaptureLife:
 
     def _receive(self, seconds: float) -> Any:
         """The next message; None after `seconds` or when the run is to stop."""
-        slice_seconds, waited = min(0.1, seconds), 0.0
+        slice_seconds, waited = max(0.0, min(0.1, seconds)), 0.0
         try:
             while not self._connection.poll(slice_seconds):
                 waited += slice_seconds

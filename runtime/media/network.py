@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
@@ -15,13 +16,13 @@ from .colours import Colours
 from .orient import display_matrix, turned
 from .pyav import require_pyav
 from .source import Source, VideoFrame, timed_by_clock
+from .stream_sound import LONGEST, SoundPacket, described
 from .uri import SourceUri
 from .video_reader import video_stream
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer
     from av.packet import Packet
-    from av.stream import Stream
     from av.video.frame import VideoFrame as Decoded
 
     from .recording import PacketRecording
@@ -64,6 +65,9 @@ class NetworkStream(Source):
         self.uri, self._clock, self._recording = uri, clock, recording
         self._container = _open(uri)
         self._stream = video_stream(self._container, uri)
+        self._tracks = {stream.index: n for n, stream in enumerate(self._container.streams.audio)}
+        self._heard: deque[SoundPacket] = deque(maxlen=LONGEST)
+        self.sound = described(self._container.streams.audio)
         self._stream.thread_type = "SLICE"  # frame threads hold frames back
         self.live = not (uri.text.startswith("http") and self._container.duration)
         self._is_untimed = self.live and has_no_times(self._container)
@@ -75,6 +79,7 @@ class NetworkStream(Source):
             self.close()
             raise self.failure or InputError(f"{uri}: holds no frame, expected a video")
         self._first = first
+        self.remark = recording.remark if recording else ""
         self._matrix = display_matrix(first)
         self.size_wh = self._shown_wh(first)
         self.rate = self._stream.guessed_rate or self._stream.average_rate or Fraction(25)
@@ -95,6 +100,10 @@ class NetworkStream(Source):
             captured = self._clock() if self.live else None
             yield VideoFrame(pixels, pts, time_base, seconds, captured)
 
+    def heard(self) -> list[SoundPacket]:
+        heard, self._heard = self._heard, deque(maxlen=LONGEST)
+        return list(heard)
+
     def close(self) -> None:
         self._decoded.close()  # a decoder must not outlive its container
         self._container.close()
@@ -114,20 +123,18 @@ class NetworkStream(Source):
         from av.error import EOFError, FFmpegError
 
         try:
-            for packet in self._container.demux(self._wanted()):
+            for packet in self._container.demux([self._stream, *self._container.streams.audio]):
                 self._record(packet)
                 if packet.stream is self._stream:
                     yield from _frames(packet)
+                elif sound := SoundPacket.of(packet, self._tracks[packet.stream.index]):
+                    self._heard.append(sound)
             if self.live:
                 self.failure = InputError(f"{self.uri}: the stream ended")
         except EOFError:
             self.failure = InputError(f"{self.uri}: the stream ended")
         except FFmpegError as error:
             self.failure = InputError(f"{self.uri}: the stream was lost: {_reason(error)}")
-
-    def _wanted(self) -> list[Stream]:
-        """The pictures; with a recording the sound too."""
-        return [self._stream, *(self._container.streams.audio if self._recording else ())]
 
     def _record(self, packet: Packet) -> None:
         if self._recording is None:

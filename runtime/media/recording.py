@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import OutputError
 from ..files import atomic_path
 from .fragments import container_options
+from .soundtrack import holds, refused
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer
@@ -26,13 +27,14 @@ class PacketRecording:
     """Packets into a file, from the first key frame on, undecoded; to be closed, which gives the file its name.
 
     Where the clock of the source goes back, as when a camera behind a server is started anew, the file goes on.
+    remark: says what sound is left out, once the first packet was added.
 
     Raises:
         OutputError: the format cannot hold the stream, or the file cannot be written.
     """
 
     def __init__(self, final: Path) -> None:
-        self.final = final
+        self.final, self.remark = final, ""
         self._stack = ExitStack()
         self._output: OutputContainer | None = None
         self._streams: dict[int, Stream] = {}
@@ -103,11 +105,15 @@ class PacketRecording:
 
         temporary = self._stack.enter_context(atomic_path(self.final))
         self._output = output = av.open(str(temporary.absolute()), "w", options=container_options(self.final))
+        form, pictures, sound = output.format.name, source.streams.video[0], source.streams.audio
         try:
-            for stream in (*source.streams.video[:1], *source.streams.audio):
-                self._streams[stream.index] = output.add_stream_from_template(stream)
+            self._streams[pictures.index] = output.add_stream_from_template(pictures)
         except ValueError as error:
             raise OutputError(f"{self.final}: cannot hold this stream ({error}); name the recording .mkv") from error
+        for stream in (held := [stream for stream in sound if holds(form, [stream])]):
+            self._streams[stream.index] = output.add_stream_from_template(stream)
+        if left_out := [stream for stream in sound if stream not in held]:
+            self.remark = f"{self.final}: without sound: {refused(form, left_out)}"
         with self._said("recorded"):
             output.start_encoding()  # which settles how fine the file's times are
 

@@ -10,15 +10,23 @@ with VideoReader(path) as source:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
 from ..errors import InputError
 from ..pixels import RgbImage
+
+if TYPE_CHECKING:
+    from av.container.output import OutputContainer
+
+    from .soundtrack import Soundtrack
+    from .stream_sound import SoundPacket
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +68,28 @@ class Source(ABC):
     """How often it was lost and found again."""
     failure: InputError | None = None
     """Why the frames ended early."""
+    suffix: str = ".mp4"
+    """Of the best video format that can hold its sound untouched."""
+    sound: bytes = b""
+    """What `heard` brings, as `stream_sound.described` says it; empty where it brings nothing."""
+    remark: str = ""
+    """What a user should know of it, a sentence without secrets."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[VideoFrame]:
         """The frames, once."""
+
+    def heard(self) -> Sequence[SoundPacket]:
+        """The sound that came since this was asked last, on the clock of the frames' `pts`."""
+        return ()
+
+    def open_sound(self, output: OutputContainer, final: Path) -> Soundtrack | None:
+        """Its sound, to be copied into `output`, which will be called `final`; None where there is none.
+
+        Raises:
+            OutputError: the format of `output` cannot hold the sound of a file.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -15,11 +15,12 @@ from . import matroska, mp4
 from .colours import Colours
 from .orient import display_matrix, turned
 from .pyav import require_pyav
-from .soundtrack import suffix_for
+from .soundtrack import FileSound, suffix_for
 from .source import Source, VideoFrame
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer
+    from av.container.output import OutputContainer
     from av.video.frame import VideoFrame as Decoded
     from av.video.stream import VideoStream
 
@@ -33,7 +34,6 @@ class VideoReader(Source):
     """The frames of the first video stream, turned as its rotation says; more than 8 bits come as 8.
 
     pixel_aspect: width of a pixel of `size_wh` over its height, 1 but in some discs and broadcasts.
-    suffix: of the best format that can hold the sound untouched, `.mp4` where it can.
     start: seconds of its clock at which the first frame is shown.
 
     Raises:
@@ -86,6 +86,9 @@ class VideoReader(Source):
             yield VideoFrame(turned(pixels, self._display_matrix), pts, self.time_base, seconds)
         if start is not None and pts is not None:
             self._check_end(count, float((pts - start) * self.time_base + 1 / self.rate))
+
+    def open_sound(self, output: OutputContainer, final: Path) -> FileSound | None:
+        return FileSound(self.path, output, final) if self.has_sound else None
 
     def close(self) -> None:
         self._decoded.close()  # a decoder must not outlive its container

@@ -25,7 +25,7 @@ from .fragments import container_options, count_frames
 from .pyav import require_pyav
 from .salvage import Salvage, packets_of
 from .soundtrack import Soundtrack
-from .source import VideoFrame
+from .source import Source, VideoFrame
 from .video_reader import VideoReader
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class VideoWriter:
 
     size_wh: of the frames. H.264 holds even sides only: an odd one is filled up by repeating the last row or column.
     source: whose times, colours and sound are kept; None: a camera's.
+    sound: whose sound is kept, `source` by default.
     rate: frames a second for the encoder; the frames' own times are what is written.
     codec: None takes the best encoder of this machine.
     preset, crf: of libx264 and libx265; `ultrafast` takes .6 of the time of `veryfast` and 7 times the space.
@@ -74,6 +75,7 @@ class VideoWriter:
         crf: int = 18,
         kept: Salvage | None = None,
         first: int = 0,
+        sound: Source | None = None,
     ) -> None:
         self.final, self.size_wh, self.codec = final, size_wh, codec or ""
         self.rate = rate or (source.rate if source else Fraction(30))
@@ -83,7 +85,7 @@ class VideoWriter:
         self._before = kept.frames if kept else 0
         self._is_broken = False
         self._preset, self._crf = preset, crf
-        self._source = source
+        self._source, self._sound_source = source, sound or source
         self._time_base = source.time_base if source else CAMERA_TIME_BASE
         self._colours = source.colours if source else Colours.of_size(size_wh)
         self._life = self._written()
@@ -190,9 +192,8 @@ class VideoWriter:
         return stream
 
     def _open_sound(self) -> AbstractContextManager[Soundtrack | None]:
-        if self._source is None or not self._source.has_sound:
-            return nullcontext()
-        return closing(Soundtrack(self._source.path, self._container, self.final))
+        sound = self._sound_source.open_sound(self._container, self.final) if self._sound_source else None
+        return closing(sound) if sound else nullcontext()
 
     def _copy(self, kept: Salvage) -> None:
         """The frames of an earlier run, at the times of the source."""

@@ -133,6 +133,7 @@ def _live(request: Request, console: Console) -> Summary:
     if request.record:
         require_file_name(request.record)
     with closing(Capture(uri, record=request.record, say=_teller(request, console))) as source:
+        files = video_files(name, source.suffix, request.output_path, request.compare)
         if request.output is None and (in_window or request.preview is not None):
             return _before_eyes(source, files, request, console, in_window=in_window)
         if request.output is None and not request.headless:

@@ -133,5 +133,5 @@ def _beside(source: Source, work: FrameWork, final: Path, earlier: Earlier) -> I
 
 
 def _writer(source: Source, final: Path, size_wh: tuple[int, int], earlier: Earlier) -> VideoWriter:
-    file = source if isinstance(source, VideoReader) else None  # a camera has no sound to keep
-    return VideoWriter(final, size_wh, file, source.rate, kept=earlier.kept.get(final), first=earlier.frames)
+    file, kept = source if isinstance(source, VideoReader) else None, earlier.kept.get(final)
+    return VideoWriter(final, size_wh, file, source.rate, kept=kept, first=earlier.frames, sound=source)
