@@ -121,7 +121,7 @@ def test_sound_that_a_format_cannot_hold_is_left_out_and_said(served: tuple[Path
         assert source.suffix == ".mov"
         write(source, silent, whole)
     refusal = "without sound: {} cannot hold the sound of the source (pcm_mulaw); choose a name that ends in .mov"
-    assert said == [f"{raw}: {refusal.format('matroska')}", f"{silent}: {refusal.format('mp4')}"]
+    assert sorted(said) == [f"{silent}: {refusal.format('mp4')}", f"{raw}: {refusal.format('matroska')}"]
     assert [len(pictures_of(path)) for path in (raw, silent, whole)] == [20, 20, 20]
     sounds = [b"".join(data for _, data in sound_of(path)) for path in (raw, silent, whole, film)]
     assert sounds[:2] == [b"", b""]

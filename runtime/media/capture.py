@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import FsrError, InputError
 from ..interrupt import is_stopping
 from .camera import TIME_BASE
-from .capture_child import Delivered, Ended
+from .capture_child import Delivered, Ended, Remark
 from .capture_life import CaptureLife
 from .opening import Opener, open_moving
 from .recording_names import free_name
@@ -170,8 +170,10 @@ class Capture(Source):
             self.dropped += self._is_taken * self._clock.newly_lost(message.lost)
         return Ended()
 
-    def _hear(self, packet: SoundPacket) -> None:
-        if self._life.opened.sound == self.sound and (timed := self._clock.timed(packet, self.live)):
+    def _hear(self, message: SoundPacket | Remark) -> None:
+        if isinstance(message, Remark):
+            self._say(message.text)
+        elif self._life.opened.sound == self.sound and (timed := self._clock.timed(message, self.live)):
             self._heard.add(timed)
 
     def _put(self, frame: VideoFrame) -> None:
@@ -218,8 +220,6 @@ class Capture(Source):
         life = CaptureLife(self.uri, self._open_source, record, self.patience.open, stopping=self._is_over)
         if record != self._record:
             self._say(f"{self.uri}: recorded into {record}, for {self._record} is there already")
-        if life.opened.remark:
-            self._say(life.opened.remark)
         return life
 
     def _sizes(self) -> str:

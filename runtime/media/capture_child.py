@@ -32,7 +32,6 @@ class Opened:
     live: bool
     frames: int | None
     sound: bytes
-    remark: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,13 @@ class Delivered:
     captured: float | None
     lost: int
     """Frames of a live source, so far, that found no free slot."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a user should know."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ def serve(connection: Connection, uri: SourceUri, open_source: Opener, record: P
     mailbox = Mailbox(connection)
     try:
         with closing(open_source(uri, record)) as source:
-            about = source.size_wh, source.rate, source.live, source.frames, source.sound, source.remark
-            connection.send(Opened(*about))
+            connection.send(Opened(source.size_wh, source.rate, source.live, source.frames, source.sound))
             with _recorded(source, uri, record) as frames:
                 _send_all(frames, source, connection, mailbox)
         why = None if mailbox.stopped.is_set() or source.failure is None else str(source.failure)
@@ -131,11 +136,14 @@ class Mailbox:
 def _send_all(frames: Iterator[VideoFrame], source: Source, connection: Connection, mailbox: Mailbox) -> None:
     if (plan := mailbox.ring.get()) is None:
         return
-    lost = 0
+    lost, remark = 0, ""
     with closing(FrameRing.find(plan)) as ring:
         for frame in frames:
             if mailbox.stopped.is_set():
                 return
+            if source.remark != remark:
+                remark = source.remark
+                connection.send(Remark(remark))
             for sound in source.heard():
                 connection.send(sound)
             if source.live and mailbox.free.empty():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError
-from .capture_child import STOP, Delivered, Ended, Opened, serve
+from .capture_child import STOP, Delivered, Ended, Opened, Remark, serve
 from .frame_ring import SLOTS, FrameRing
 from .opening import Opener
 from .stream_sound import SoundPacket
@@ -67,12 +67,12 @@ class CaptureLife:
         for slot in range(SLOTS):
             self._send(slot)
 
-    def listen(self, seconds: float, hear: Callable[[SoundPacket], None] = lambda _: None) -> Delivered | Ended:
-        """The next frame; an `Ended` where none comes for so long, or the process is gone. `hear` is told the sound
-        that comes before."""
+    def listen(self, seconds: float, hear: Callable[[SoundPacket | Remark], None]) -> Delivered | Ended:
+        """The next frame; an `Ended` where none comes for so long, or the process is gone. `hear` takes what else comes
+        before."""
         until = time.monotonic() + seconds
         message = self._ended or self._receive(seconds)
-        while isinstance(message, SoundPacket):
+        while isinstance(message, SoundPacket | Remark):
             hear(message)
             message = self._receive(until - time.monotonic())
         if message is None:

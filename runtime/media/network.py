@@ -79,7 +79,6 @@ class NetworkStream(Source):
             self.close()
             raise self.failure or InputError(f"{uri}: holds no frame, expected a video")
         self._first = first
-        self.remark = recording.remark if recording else ""
         self._matrix = display_matrix(first)
         self.size_wh = self._shown_wh(first)
         self.rate = self._stream.guessed_rate or self._stream.average_rate or Fraction(25)
@@ -99,6 +98,11 @@ class NetworkStream(Source):
             seconds = float((pts - start) * time_base)
             captured = self._clock() if self.live else None
             yield VideoFrame(pixels, pts, time_base, seconds, captured)
+
+    @property
+    def remark(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the recording, which begins with a key frame."""
+        return self._recording.remark if self._recording else ""
 
     def heard(self) -> list[SoundPacket]:
         heard, self._heard = self._heard, deque(maxlen=LONGEST)

@@ -73,7 +73,7 @@ class Source(ABC):
     sound: bytes = b""
     """What `heard` brings, as `stream_sound.described` says it; empty where it brings nothing."""
     remark: str = ""
-    """What a user should know of it, a sentence without secrets."""
+    """What a user should know of it, a sentence without secrets; there once it is known."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[VideoFrame]:
