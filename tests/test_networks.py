@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fsr.runtime.errors import CheckpointError, UsageError
 from fsr.train.degrade import shrink
 from fsr.train.networks import build_network
-from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates
+from fsr.train.networks.edge import TIERS, EdgeConfig, EdgeNet, multiply_accumulates, usual_tail
 
 SHAPES = [(16, 8), (32, 4), (32, 8), (64, 4)]
 MMACS = {
@@ -51,6 +51,16 @@ def test_shapes_and_arithmetic(tier: str, input_size: int, scale: int) -> None:
     counted = counted_multiply_accumulates(network, low)
     assert multiply_accumulates(config) == counted
     assert counted / 1e6 == pytest.approx(MMACS[input_size, scale][tier], rel=0.03)
+
+
+def test_a_tail_of_one_pixel_leaves_the_arithmetic_to_a_wider_body() -> None:
+    config = EdgeConfig("S", 64, 4, tail=1)
+    network = EdgeNet(config)
+    assert (config.channels, config.layers, network.tail.kernel_size) == (32, 4, (1, 1))
+    assert counted_multiply_accumulates(network, torch.zeros(1, 3, 64, 64)) == multiply_accumulates(config)
+    assert multiply_accumulates(config) < 0.75 * multiply_accumulates(EdgeConfig("S", 64, 4))
+    assert [usual_tail("S", *shape) for shape in ((64, 0), (64, 32), (64, 16), (32, 0), (16, 0))] == [1, 1, 3, 3, 3]
+    assert [usual_tail(tier, 64) for tier in ("M", "L", "XL")] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +130,8 @@ def test_every_output_pixel_comes_from_its_own_place() -> None:
         (("S", 16, 8, False, 32), "--grid: got 32 for edge-S-16x8, expected one of 16, 32 that divides the input"),
         (("S", 64, 4, False, 64), "--grid: got 64 for edge-S-64x4"),
         (("S", 48, 8), "--input-size: got 48 px x 8 = 384 px, expected an output of 128 or 256 px"),
+        (("M", 64, 4, False, 0, 1), "--tail: got 1 for edge-M-64x4, expected 3"),
+        (("S", 64, 4, False, 0, 2), "--tail: got 2 for edge-S-64x4, expected 1 or 3"),
     ],
 )
 def test_a_wrong_shape_names_its_flag(arguments: tuple[Any, ...], flag: str) -> None:

@@ -103,7 +103,7 @@ def in_int8(model: bytes, calibrating: RgbBatch, low: RgbBatch) -> RgbBatch:
 
 @pytest.mark.parametrize(
     ("config", "head_is_int8"),
-    [(NETWORK, False), (EdgeConfig("S", 64, 4), True), (EdgeConfig("S", 64, 4, positions=True), False)],
+    [(NETWORK, False), (EdgeConfig("S", 64, 4), True), (EdgeConfig("S", 64, 4, positions=True, tail=1), False)],
 )
 def test_it_computes_what_the_exported_int8_file_does(config: EdgeConfig, head_is_int8: bool) -> None:
     """Within a grey level at 95% of the values: a sum added up in float may be rounded to the next step, which later

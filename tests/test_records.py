@@ -13,7 +13,7 @@ import pytest
 from fsr.runtime.align import RestoredFace
 from fsr.runtime.detect import Face
 from fsr.runtime.errors import InputError, OutputError, UsageError
-from fsr.runtime.runs.records import PIXELS, Records, face_record, read_records, resumable
+from fsr.runtime.runs.records import PIXELS, Records, face_record, read_run, resumable
 
 RUN: dict[str, Any] = {"version": "1", PIXELS: {"--scale": 2, "--max-faces": None}}
 
@@ -21,6 +21,11 @@ RUN: dict[str, Any] = {"version": "1", PIXELS: {"--scale": 2, "--max-faces": Non
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / "results.jsonl"
+
+
+def read_records(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and records, whatever the options were."""
+    return read_run(path, {PIXELS: {}})[:2]
 
 
 def test_the_header_and_each_record_are_a_line(path: Path) -> None:

@@ -15,7 +15,7 @@ from fsr.export.to_onnx import to_onnx
 from fsr.runtime.pixels import RgbBatch, to_float_nchw
 from fsr.train.checkpoint import Checkpoint, save_checkpoint
 from fsr.train.degrade import shrink
-from fsr.train.networks.edge import EdgeConfig, EdgeNet
+from fsr.train.networks.edge import EdgeConfig, EdgeNet, usual_tail
 from fsr.train.pack import SPLITS, Face, PackInfo, write_pack
 
 FRAMING = "runtime"
@@ -36,7 +36,7 @@ TRAINING: dict[str, Any] = {
 def tiny_checkpoint(input_size: int, scale: int) -> Checkpoint:
     """Tier S: fitted to the portraits where that is 16 px x 8, else loud random weights."""
     torch.manual_seed(0)
-    network = EdgeNet(EdgeConfig("S", input_size, scale))
+    network = EdgeNet(EdgeConfig("S", input_size, scale, tail=usual_tail("S", input_size)))
     with torch.no_grad():
         for layer in (network.head, *network.body, network.tail):
             assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None

@@ -200,6 +200,7 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 @click.option(
     "--grid", type=int, default=0, help="Side of the feature maps: 16 or 32. [default: the input's, at most 32]"
 )
+@click.option("--tail", type=int, help="Side of the last kernel: 3 or 1. [default: 1 for tier S on 64 px, else 3]")
 @click.option("--batch", default=32, show_default=True, help="Faces a step, of all processes together.")
 @click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, tier S 6e-3; with --qat 1e-3]")
 @click.option(
@@ -264,8 +265,9 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 )
 @multitask_option
 def edge(
-    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, grid: int, minutes: float | None,
-    steps: int | None, batch: int, lr: float | None, loss: str, native_span: float, positions: bool, init: Path | None,
+    packs: tuple[Path, ...], output: Path, tier: str, input_size: int, scale: int, grid: int,
+    tail: int | None, minutes: float | None, steps: int | None, batch: int, lr: float | None, loss: str,
+    native_span: float, positions: bool, init: Path | None,
     resume: bool, precision: str, threads: int | None, seed: int, branches: bool, teachers: tuple[Path, ...],
     students: tuple[Path, ...], distill: str, distill_weight: float, feature_weight: float, distill_share: float,
     feature_layers: int, live_teacher: bool, teacher_cache: Path | None, multitask: float, mirror: bool,
@@ -286,7 +288,7 @@ def edge(
     """
     from .distill import Decay
     from .loop import LoopConfig
-    from .networks.edge import EdgeConfig
+    from .networks.edge import EdgeConfig, usual_tail
     from .optimizers import edge_rate
     from .qat import RATE
     from .recipes.edge import EdgeRecipe, train_edge
@@ -298,7 +300,7 @@ def edge(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    network = EdgeConfig(tier, input_size, scale, positions, grid)
+    network = EdgeConfig(tier, input_size, scale, positions, grid, tail or usual_tail(tier, input_size, grid))
     if not qat:
         require_use(["qat_method"], "--qat")
     distillation = None

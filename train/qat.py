@@ -52,10 +52,11 @@ class Steps(nn.Module):
 
 
 class Int8Conv(nn.Conv2d):
-    """A 3x3 convolution that computes in int8, with the weights of a float one."""
+    """A convolution of odd sides that computes in int8, with the weights of a float one."""
 
     def __init__(self, plain: nn.Conv2d, reads: Steps, makes: Steps | None) -> None:
-        super().__init__(plain.in_channels, plain.out_channels, 3, padding=1)
+        side, _ = plain.kernel_size
+        super().__init__(plain.in_channels, plain.out_channels, side, padding=side // 2)
         self.weight, self.bias = plain.weight, plain.bias
         self.reads = reads
         self.unshuffled = 1

@@ -76,16 +76,6 @@ class Records:
         self._file.close()
 
 
-def read_records(path: Path) -> tuple[Record, list[Record]]:
-    """The header's `run` and the records of a file, without a torn last line; ({}, []) where there is no file.
-
-    Raises:
-        InputError: not a record file.
-    """
-    header, lines = _read(path)
-    return header, [line for line in lines if END not in line]
-
-
 def add_end(path: Path, end: Record) -> None:
     """Write behind the frames that their video is in place.
 

@@ -4,7 +4,8 @@ The maps are as large as the face, at most 32x32 (what is larger is pixel-unshuf
 channels: so a tier costs about the same at every scale, and every kernel is one that INT8 engines run at peak. All on
 16x16, where detail goes through the channels of few places, was worse by far. Tier S, 600 steps of 32 faces, over
 bicubic: 32 px x 4 with 32 channels and 8 layers on 16x16 2.05 dB, with 16 and 8 on 32x32 2.47; 64 px x 4 on 16x16 .57,
-on 32x32 with 16 and 8 1.83, with 24 and 4 2.12.
+on 32x32 with 16 and 8 1.83, with 24 and 4 2.12. There a place makes 8 x 8 pixels, and a tail of 1x1 leaves so much
+arithmetic to the body that with 32 and 4 it gains 2.29, in .63 of the time in INT8.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ TIERS = MappingProxyType(
     }
 )
 """Channels and body layers by the side of the maps; for faces of 16 px x 8, 32 px x 4 and 64 px x 4 about 33, 33 and 66
-MMACs in S, 180, 166 and 211 in M, 435, 408 and 498 in L."""
+MMACs in S with a tail of 3x3, 180, 166 and 211 in M, 435, 408 and 498 in L."""
+
+POINTWISE = MappingProxyType({"S": {32: (32, 4)}})
+"""The same with a tail of 1x1, 48 MMACs for 64 px x 4."""
 
 TEACHER_TIERS = MappingProxyType({"XL": {16: (256, 14), 32: (128, 14)}})
 """Trained to teach and never exported; about 2.2 to 2.4 GMACs a face."""
@@ -54,6 +58,8 @@ class EdgeConfig:
     eyes, nose and mouth where they always are, and plain convolutions cannot know where they are."""
     grid: int = 0
     """Side of the feature maps in pixels; 0 becomes the input's, at most `LARGEST_GRID`."""
+    tail: int = 3
+    """Side of the kernel of the tail in pixels, 3 or 1."""
 
     def __post_init__(self) -> None:
         if self.tier not in SHAPES:
@@ -73,6 +79,9 @@ class EdgeConfig:
         if self.grid not in SHAPES[self.tier] or self.input_size % self.grid:
             known = ", ".join(map(str, SHAPES[self.tier]))
             raise UsageError(f"--grid: got {self.grid} for {self.name}, expected one of {known} that divides the input")
+        if self.tail not in tails(self.tier, self.grid):
+            known = " or ".join(map(str, tails(self.tier, self.grid)))
+            raise UsageError(f"--tail: got {self.tail} for {self.name}, expected {known}")
 
     @property
     def output_size(self) -> int:
@@ -82,12 +91,16 @@ class EdgeConfig:
     @property
     def channels(self) -> int:
         """Of the feature maps."""
-        return SHAPES[self.tier][self.grid][0]
+        return self._shape[0]
 
     @property
     def layers(self) -> int:
         """Convolutions of the body."""
-        return SHAPES[self.tier][self.grid][1]
+        return self._shape[1]
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return (POINTWISE if self.tail == 1 else SHAPES)[self.tier][self.grid]
 
     @property
     def unshuffle(self) -> int:
@@ -113,6 +126,16 @@ class EdgeConfig:
         return asdict(self)
 
 
+def tails(tier: str, grid: int) -> tuple[int, ...]:
+    """Sides that the kernel of a tail may have."""
+    return (1, 3) if grid in POINTWISE.get(tier, ()) else (3,)
+
+
+def usual_tail(tier: str, input_size: int, grid: int = 0) -> int:
+    """The better one: 1 is known to be where each of 32x32 places makes 8 x 8 pixels."""
+    return min(tails(tier, grid or LARGEST_GRID)) if input_size > LARGEST_GRID else 3
+
+
 class EdgeNet(nn.Module):
     """RGB in [0, 1], float (N, 3, h, h) -> (N, 3, scale h, scale h), not clipped.
 
@@ -127,7 +150,7 @@ class EdgeNet(nn.Module):
         self.head = nn.Conv2d(3 * config.unshuffle**2, channels, 3, padding=1)
         self.positions = nn.Parameter(torch.zeros(channels, grid, grid)) if config.positions else None
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(config.layers))
-        self.tail = nn.Conv2d(channels, 3 * config.shuffle**2, 3, padding=1)
+        self.tail = nn.Conv2d(channels, 3 * config.shuffle**2, config.tail, padding=config.tail // 2)
         self.skip: nn.Module = nn.Upsample(scale_factor=float(config.scale), mode="bilinear")
         self.initialise()
 
@@ -176,4 +199,4 @@ def unshuffle(pixels: Tensor, by: int) -> Tensor:
 def multiply_accumulates(config: EdgeConfig) -> int:
     """Multiply-accumulates of the convolutions for one face."""
     head, body, tail = 3 * config.unshuffle**2, config.layers * config.channels, 3 * config.shuffle**2
-    return 9 * config.grid**2 * config.channels * (head + body + tail)
+    return config.grid**2 * config.channels * (9 * (head + body) + config.tail**2 * tail)
