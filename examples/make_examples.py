@@ -33,19 +33,19 @@ SCALE, TILE, AROUND = 8, 224, 2.2
 def main() -> None:
     make_scenes()
     with Restorer.open(precision="fp32", options=RestoreOptions(scale=SCALE, min_face=12)) as restorer:
-        pairs = [bicubic_and_restored(restorer, read_image(FOLDER / f"{name}.png")) for name in SHOWN]
-    write_image(README_PICTURE, np.hstack([np.vstack(pair) for pair in pairs]))
+        columns = [column(restorer, read_image(FOLDER / f"{name}.png")) for name in SHOWN]
+    write_image(README_PICTURE, np.hstack(columns))
 
 
-def bicubic_and_restored(restorer: Restorer, frame: RgbImage) -> tuple[RgbImage, RgbImage]:
-    """The head of the only face, plainly enlarged and restored: uint8 (TILE, TILE, 3) RGB each."""
+def column(restorer: Restorer, frame: RgbImage) -> RgbImage:
+    """The head of the only face in its pixels, in bicubic enlargement and restored: uint8 (3 TILE, TILE, 3) RGB."""
     result = restorer(frame)
     (face,) = result.faces
     half = round(AROUND * SCALE * float(face.face.box_xyxy[2] - face.face.box_xyxy[0]) / 2)
     x, y = (round(SCALE * float(c)) for c in face.face.centre)
     head = np.s_[max(0, y - half) : y + half, max(0, x - half) : x + half]
-    bicubic, restored = (resize(image[head], (TILE, TILE)) for image in (enlarge(frame, SCALE), result.image))
-    return bicubic, restored
+    pixels = frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    return np.vstack([resize(image[head], (TILE, TILE)) for image in (pixels, enlarge(frame, SCALE), result.image)])
 
 
 def make_scenes() -> None:

@@ -27,8 +27,8 @@ def read_float_model(data: bytes, name: str) -> ModelProto:
     """Parse a float32 model that takes one batch of uint8 pictures, in opset 17; `name` is what messages call it.
 
     Raises:
-        InputError: not ONNX, already quantised or in float16, an opset that TensorRT 8.6 cannot read, or nodes of
-            which there is no int8 or float16 version.
+        InputError: not ONNX, against its rules, already quantised or in float16, an opset that TensorRT 8.6 cannot
+            read, or nodes of which there is no int8 or float16 version.
     """
     try:
         model = onnx.load_model_from_string(data)
@@ -48,10 +48,20 @@ def read_float_model(data: bytes, name: str) -> ModelProto:
     pictures = [image for image in model.graph.input if image.type.tensor_type.elem_type == TensorProto.UINT8]
     if len(model.graph.input) != 1 or not pictures:
         raise InputError(f"{name}: got a model that does not take uint8 pictures; export it with fsr-export onnx")
+    require_valid(model, name)
     if opset < OPSET:
         model = version_converter.convert_version(model, OPSET)
     model.ir_version = IR_VERSION
     return model
+
+
+def require_valid(model: ModelProto, name: str) -> None:
+    """Refuse, by `InputError`, a model against ONNX's rules: an edge from nowhere, types that do not fit."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}: got a graph that breaks ONNX's rules: {reason}; export it again") from error
 
 
 class Graph:

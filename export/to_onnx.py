@@ -37,9 +37,10 @@ class Deployed(nn.Module):
     """uint8 (N, h, h, 3) RGB -> uint8 (N, H, H, 3): everything around the network, inside the graph.
 
     The casts come first and last, and Round and Clip before the last: TensorRT takes uint8 only as a network's
-    input and output, and its cast to uint8 truncates. The bilinear skip is a convolution on the grid of the tail:
-    ONNX Runtime's Resize took a third of a small network's time. Pixels are brought into blocks and out of them in rows
-    whose colours stay together, which engines copy as they are; PixelShuffle took twice as long.
+    input and output, and its cast to uint8 truncates. The bilinear skip is a convolution of the pixels on to
+    the grid of the tail: ONNX Runtime's Resize took a third of a small network's time. Pixels are brought into blocks
+    and out of them in rows whose colours stay together, which engines copy as they are; PixelShuffle took twice as
+    long.
     """
 
     replicated: Tensor
@@ -53,16 +54,16 @@ class Deployed(nn.Module):
             for parameter in self.tail.parameters():  # grey levels come out of it
                 parameter.copy_(255 * colours_last(parameter))
         self.skip = bilinear_convolution(network.config.scale, network.config.unshuffle)
-        size, margin = network.config.input_size, network.config.unshuffle
-        # A block more on each side, of the outermost pixels; Pad would need opset 18.
-        self.register_buffer("replicated", torch.arange(-margin, size + margin).clamp(0, size - 1))
+        size = network.config.input_size
+        # The outermost pixels twice; Pad would need opset 18.
+        self.register_buffer("replicated", torch.arange(-1, size + 1).clamp(0, size - 1))
 
     def forward(self, low: Tensor) -> Tensor:
         levels, config = low.to(torch.float32), self.network.config
         features = self.network.through_body(self.head(to_blocks(levels * (1 / 255), config.unshuffle)))
         residual = self.tail(features[-1])
         centred = (levels - MIDDLE).index_select(1, self.replicated).index_select(2, self.replicated)
-        enlarged = self.skip(to_blocks(centred, config.unshuffle))
+        enlarged = self.skip(centred.permute(0, 3, 1, 2))
         restored = from_blocks(residual + enlarged, config.shuffle) + MIDDLE
         return restored.clamp(0, 255).round().to(torch.uint8)
 
@@ -87,23 +88,20 @@ def colours_last(by_colour: Tensor, dim: int = 0) -> Tensor:
 
 
 def bilinear_convolution(scale: int, unshuffle: int) -> nn.Conv2d:
-    """Bilinear enlargement by `scale`, as a 3x3 convolution between unshuffled pixels.
+    """Bilinear enlargement by `scale` into blocks, as a convolution with a stride of `unshuffle`, u.
 
-    Blocks of u x u pixels as `to_blocks` makes them, u = unshuffle, (N, 3 u u, g + 2, g + 2), one block more on each
-    side -> (N, 3 s s, g, g), s = scale u, for `from_blocks`. Its weights are what `interpolate` makes of each single
-    pixel of 3 x 3 blocks.
+    (N, 3, u g + 2, u g + 2), of which the outermost pixels are there twice -> (N, 3 s s, g, g), s = scale u, for
+    `from_blocks`. Its weights are what `interpolate` makes of each single one of the u + 2 x u + 2 pixels that a block
+    is made of.
     """
-    shuffle, side = scale * unshuffle, 3 * unshuffle
+    shuffle, side = scale * unshuffle, unshuffle + 2
     impulses = torch.eye(side**2).reshape(side**2, 1, side, side)
-    seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, shuffle:-shuffle, shuffle:-shuffle]
-    weights = F.pixel_unshuffle(seen.permute(1, 2, 0).reshape(shuffle**2, 1, side, side), unshuffle)
-    skip = nn.Conv2d(3 * unshuffle**2, 3 * shuffle**2, 3, bias=False)
+    seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, scale:-scale, scale:-scale]
+    skip = nn.Conv2d(3, 3 * shuffle**2, side, stride=unshuffle, bias=False)
     with torch.no_grad():
+        skip.weight.zero_()
         for colour in range(3):
-            own = slice(colour * shuffle**2, (colour + 1) * shuffle**2)
-            skip.weight[own] = 0
-            skip.weight[own, colour * unshuffle**2 : (colour + 1) * unshuffle**2] = weights
-        skip.weight.copy_(colours_last(colours_last(skip.weight), dim=1))
+            skip.weight[colour::3, colour] = seen.reshape(side, side, shuffle**2).permute(2, 0, 1)
     return skip
 
 

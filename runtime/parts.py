@@ -153,12 +153,12 @@ def tensorrt() -> Iterator[Part]:
 
 
 def _where(gpu: Part, found: list[Part]) -> Part:
-    """The part; without a GPU there is nothing to install it for, but to build plans for other machines."""
+    """The part; without a GPU nothing here needs it, so that its line only stands beside it, with what it is for."""
     (part,) = found
     if gpu.works or part.install is None:
         return part
-    use = f"; builds plans without a GPU too: {part.install}" if part.name == BUILDS_WITHOUT_GPU else ""
-    return replace(part, install=None, detail=f"{part.detail}{use}")
+    use = "builds plans without a GPU too" if part.name == BUILDS_WITHOUT_GPU else "for an NVIDIA GPU"
+    return replace(part, install=None, detail=f"{part.detail}; {use}: {part.install}")
 
 
 def _flavour(name: str) -> Iterator[Part]:

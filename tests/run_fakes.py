@@ -16,7 +16,7 @@ from fsr.runtime.pipeline import RestoredFrame, enlarge
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.runs.folder import restore_folder, survey
 from fsr.runtime.runs.picture_work import PictureWork
-from fsr.runtime.runs.records import PIXELS
+from fsr.runtime.runs.records import PIXELS, read_run
 from fsr.runtime.runs.summary import Summary
 
 RUN: dict[str, Any] = {"version": "test", PIXELS: {"--scale": 2}}
@@ -64,6 +64,11 @@ def run_folder(source: Path, output: Path, restorer: FakeRestorer | None = None,
     work = PictureWork(restorer, source, output, restorer.scale, options.pop("compare", False))
     options = {"run": RUN, "workers": 2, **options}
     return restore_folder(survey(source, output), work, Console(quiet=True), **options)
+
+
+def read_records(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and records, whatever the options were."""
+    return read_run(path, {PIXELS: {}})[:2]
 
 
 def files_below(folder: Path) -> list[str]:

@@ -9,15 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from run_fakes import CROP, NO_PROCESS, RUN, FakeRestorer, face, files_below, make_pictures, picture, run_folder
+from run_fakes import (
+    CROP,
+    NO_PROCESS,
+    RUN,
+    FakeRestorer,
+    face,
+    files_below,
+    make_pictures,
+    picture,
+    read_records,
+    run_folder,
+)
 
 from fsr.runtime.errors import InputError, UsageError
 from fsr.runtime.media import encode
 from fsr.runtime.media.images import Picture, read_image, read_picture, write_image, write_picture
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.runs.folder import find_pictures
+from fsr.runtime.runs.folder import find_pictures, survey
 from fsr.runtime.runs.picture_work import PictureWork
-from fsr.runtime.runs.records import PIXELS, Record, read_records
+from fsr.runtime.runs.records import PIXELS, Record
+from fsr.runtime.runs.summary import Summary
 
 
 @pytest.fixture
@@ -205,7 +217,8 @@ def test_what_is_left_out_of_a_folder_is_said(source: Path, out: Path) -> None:
         (source / name).touch()
     summary = run_folder(source, source / "out")
     assert summary.left_out == {".gif": 2, ".heic": 1, ".mp4": 1} == summary.to_json()["left_out"]
-    assert "left out 2 .gif, 1 .mp4, 1 .heic, kinds that are not read in a folder" in summary.sentence()
+    assert "left out 2 .gif, 1 .heic, kinds that are not read;" in summary.sentence()
+    assert "left out 1 .mp4 beside the pictures: give a video by itself, or a folder of videos" in summary.sentence()
     assert summary.exit_code == 0
     (source / "00.png").unlink()
     with pytest.raises(InputError, match=r"holds videos and no picture; .* --input .*film\.mp4"):
@@ -213,6 +226,32 @@ def test_what_is_left_out_of_a_folder_is_said(source: Path, out: Path) -> None:
     (source / "film.mp4").unlink()
     with pytest.raises(InputError, match=r"no picture in it but 2 \.gif, 1 \.heic; expected files ending in"):
         find_pictures(source, source / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_links_and_pipes_are_never_passed_over_in_silence(source: Path, out: Path) -> None:
+    make_pictures(source, 1)
+    (source / "lost.png").symlink_to("gone.png")
+    (source / "sub").symlink_to(out.parent)
+    (source / "out").symlink_to(out)
+    os.mkfifo(source / "pipe.jpg")
+    summary = run_folder(source, out)
+    assert (summary.done, summary.exit_code) == (1, 1)
+    assert list(summary.failed) == ["lost.png"] and "No such file" in summary.failed["lost.png"]
+    what = {"pipe.jpg": "pipe, socket or device", "sub": "link to a folder"}
+    assert summary.no_files == what == summary.to_json()["no_files"], "all but the output itself"
+    assert "left out pipe.jpg (pipe, socket or device), sub (link to a folder)" in summary.sentence()
+    for name in ("00.png", "lost.png"):
+        (source / name).unlink()
+    with pytest.raises(InputError, match=r"no picture in it but pipe\.jpg \(pipe, .*\), sub \(link to a folder\); exp"):
+        find_pictures(source, out)
+    (source / "film.mp4").symlink_to("gone.mp4")
+    assert survey(source, out).no_files == what, "of a folder of videos too"
+
+
+def test_many_links_are_counted() -> None:
+    summary = Summary("picture", None, None, no_files={f"{n:02}": "link to a folder" for n in range(12)})
+    assert "09 (link to a folder) and 2 more of this sort" in summary.sentence() and "10 (" not in summary.sentence()
 
 
 def test_a_folder_with_nothing_but_results_says_so(source: Path) -> None:

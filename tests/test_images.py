@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fsr.runtime.errors import InputError, OutputError
-from fsr.runtime.media.images import SUFFIXES, find_images, read_image, write_image
+from fsr.runtime.media.images import SUFFIXES, find_images, list_files, read_image, write_image
 from fsr.runtime.pixels import RgbImage
 
 ORIENTATION = 0x0112
@@ -60,6 +61,25 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 def test_a_folder_named_like_a_picture_is_none(tmp_path: Path) -> None:
     touch(tmp_path, "folder.png/inside.jpg")
     assert find_names(tmp_path) == ["folder.png/inside.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes in folders")
+def test_what_is_no_file_is_told_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "folder/a.png", "elsewhere/b.png")
+    touch(folder := tmp_path / "folder", "notes.txt", "deep/c.png")
+    (folder / "link.png").symlink_to("a.png")
+    (folder / "nowhere.png").symlink_to("gone.png")
+    (folder / "round.png").symlink_to("round.png")
+    (folder / "nowhere").symlink_to("gone")
+    (folder / "sub").symlink_to(tmp_path / "elsewhere")
+    (folder / "deep/up").symlink_to(folder)
+    (folder / ".hidden").symlink_to(tmp_path / "elsewhere")
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(folder / name)
+    (folder / "to a pipe.jpg").symlink_to("pipe")
+    files, odd = list_files(folder, SUFFIXES)
+    assert [path.name for path in files] == ["a.png", "c.png", "link.png", "nowhere.png", "round.png"]
+    assert [path.name for path in odd] == ["up", "pipe.png", "sub", "to a pipe.jpg"]
 
 
 def test_a_folder_that_cannot_serve_says_what_was_got(tmp_path: Path) -> None:

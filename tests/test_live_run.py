@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_fakes import read_records
 
 from fsr.runtime.files import temporaries_of
-from fsr.runtime.runs.records import read_records
 
 av = pytest.importorskip("av", reason="videos need PyAV")
 

@@ -211,6 +211,18 @@ def test_without_a_gpu_nothing_of_tensorrt_is_to_be_installed(monkeypatch: pytes
     assert [part.install for part in found if part.install] == []
 
 
+def test_without_a_gpu_each_line_stands_beside_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsr.runtime.engines.cuda_device.find_gpu", no_gpu)
+    monkeypatch.setattr("fsr.runtime.engines.cuda.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    trt_library._load.cache_clear()
+    found = list(parts.tensorrt())
+    assert the("pycuda", found).detail == 'not installed; for an NVIDIA GPU: pip install "fsr-edge[tensorrt]"'
+    assert the("cuda-bindings", found).detail.endswith('; for an NVIDIA GPU: pip install "fsr-edge[cuda]"')
+    assert f"; for an NVIDIA GPU: {trt_library.install_line('tensorrt')}" in the("tensorrt", found).detail
+    assert not any(part.install for part in found), "nothing here needs them"
+
+
 def test_on_a_gpu_what_tensorrt_lacks_has_its_line(monkeypatch: pytest.MonkeyPatch, gpu: None) -> None:
     for name in FLAVOURS.values():
         monkeypatch.setitem(sys.modules, name, None)

@@ -291,6 +291,14 @@ def test_cmyk_with_a_damaged_profile_is_an_error(tmp_path: Path, pixels: RgbImag
         read_picture(tmp_path / "a.jpg")
 
 
+def test_the_profile_of_lab_goes_with_its_colours(tmp_path: Path, pixels: RgbImage) -> None:
+    Image.fromarray(pixels).convert("LAB").save(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as lab:
+        assert lab.mode == "LAB" and lab.info["icc_profile"][16:20] == b"Lab "
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.icc is None and distance(picture.pixels, pixels) < 3
+
+
 # JPEG by the short way
 
 

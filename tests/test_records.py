@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from run_fakes import read_records
 
 from fsr.runtime.align import RestoredFace
 from fsr.runtime.detect import Face
 from fsr.runtime.errors import InputError, OutputError, UsageError
-from fsr.runtime.runs.records import PIXELS, Records, face_record, read_run, resumable
+from fsr.runtime.runs.records import PIXELS, Records, face_record, resumable
 
 RUN: dict[str, Any] = {"version": "1", PIXELS: {"--scale": 2, "--max-faces": None}}
 
@@ -21,11 +23,6 @@ RUN: dict[str, Any] = {"version": "1", PIXELS: {"--scale": 2, "--max-faces": Non
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / "results.jsonl"
-
-
-def read_records(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Header and records, whatever the options were."""
-    return read_run(path, {PIXELS: {}})[:2]
 
 
 def test_the_header_and_each_record_are_a_line(path: Path) -> None:
@@ -126,6 +123,18 @@ def test_a_full_disk_is_a_sentence(path: Path) -> None:
         with pytest.raises(OutputError, match=r"results\.jsonl: cannot be written: No space left on device"):
             records.add({"picture": "a"})
         mine.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps what is open")
+@pytest.mark.parametrize(
+    "lose", [Path.unlink, lambda path: path.rename(path.with_name("moved"))], ids=["gone", "moved"]
+)
+def test_a_record_file_that_is_lost_takes_no_more_lines(path: Path, lose: Callable[[Path], object]) -> None:
+    with Records(path, RUN) as records:
+        records.add({"picture": "a"})
+        lose(path)
+        with pytest.raises(OutputError, match=r"results\.jsonl: cannot be written: it was deleted or moved while"):
+            records.add({"picture": "b"})
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from run_fakes import FakeRestorer, add_tone, face
+from run_fakes import FakeRestorer, add_tone, face, read_records
 
 from fsr.runtime import Restorer
 from fsr.runtime.cli import main
@@ -30,7 +30,7 @@ from fsr.runtime.media.salvage import Salvage, packets_of, salvaged
 from fsr.runtime.media.test_scene import TestScene
 from fsr.runtime.media.video import VideoFrame, VideoReader, VideoWriter
 from fsr.runtime.pixels import RgbImage
-from fsr.runtime.runs.records import PIXELS, Record, add_end, read_records, read_run
+from fsr.runtime.runs.records import PIXELS, Record, add_end, read_run
 from fsr.runtime.runs.resume import Earlier, earlier_run
 
 av = pytest.importorskip("av", reason="videos need PyAV")

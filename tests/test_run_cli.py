@@ -16,7 +16,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from run_fakes import files_below
+from run_fakes import files_below, read_records
 
 from fsr.runtime.bundle import default_folder
 from fsr.runtime.cli import ENGINES, SECTIONS, main
@@ -28,7 +28,6 @@ from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.media.uri import parse_uri
 from fsr.runtime.options import RestoreOptions
 from fsr.runtime.parts import Part
-from fsr.runtime.runs.records import read_records
 from fsr.runtime.runs.request import RULES, Request
 from fsr.runtime.runs.summary import Summary
 
@@ -182,6 +181,7 @@ def a_folder_by_year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--camera", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "0", "--resume"], ["--resume", "camera"]),
         (["-i", "a", "-o", "b.mp4"], ["--output", "expected a folder"]),
+        (["-i", "a", "-o", "b.PNG"], ["--output", "the name of a picture", "expected a folder"]),
         (["-i", "a.mp4", "-o", "b.mp5"], ["--output", ".mkv, .mov, .mp4", "has to be there already"]),
         (["-i", "0", "-o", "b.jpg"], ["--output", "of no video"]),
         (["-i", "a", "--workers", "0"], ["--workers", "1 or more"]),
@@ -203,9 +203,14 @@ def test_every_rule_is_tested() -> None:
 
 
 def test_a_folder_may_be_called_as_it_likes(tmp_path: Path) -> None:
-    there = tmp_path / "films.d"
-    there.mkdir()
-    for given in ({"input": "a.mp4", "output": there}, {"input": "a", "output": tmp_path / "pictures.d"}):
+    there = {name: tmp_path / name for name in ("films.d", "a.png")}
+    for folder in there.values():
+        folder.mkdir()
+    for given in (
+        {"input": "a.mp4", "output": there["films.d"]},
+        {"input": "a", "output": tmp_path / "pictures.d"},
+        {"input": "a", "output": there["a.png"]},
+    ):
         assert Request(**given).output_path == given["output"]
 
 

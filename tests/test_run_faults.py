@@ -17,14 +17,13 @@ from struct import pack
 import cv2
 import numpy as np
 import pytest
-from run_fakes import FakeRestorer, face, files_below, make_pictures, picture, run_folder
+from run_fakes import FakeRestorer, face, files_below, make_pictures, picture, read_records, run_folder
 
 from fsr.runtime.errors import InputError, OutputError
 from fsr.runtime.files import require_writable
 from fsr.runtime.media.images import read_image, write_image
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.runs.picture_work import files_of
-from fsr.runtime.runs.records import read_records
 from fsr.runtime.runs.summary import Summary
 
 TESTS = Path(__file__).parent
@@ -258,6 +257,14 @@ def test_an_output_that_goes_away_ends_the_run_in_a_sentence(source: Path, out: 
     (out / "faces").unlink()
     (out / "gone").rename(out / "faces")
     assert_whole(out, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps what is open")
+def test_an_output_that_is_deleted_ends_the_run_in_a_sentence(source: Path, out: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        run_folder(source, out, at(2, lambda: shutil.rmtree(out)), workers=1)
+    assert str(caught.value).endswith("was deleted or moved while the run was under way; 2 of 5 pictures are done")
+    assert caught.value.exit_code == 2
 
 
 def full_disk(out: Path, *names: str) -> None:

@@ -776,3 +776,37 @@ def test_ffmpeg_says_nothing_by_itself(tmp_path: Path, video: Path, capfd: pytes
     with pytest.raises(InputError):
         VideoReader(tmp_path / "text.mp4")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_damage_that_the_decoder_covers_up_is_told(tmp_path: Path, number: int) -> None:
+    source, rng = tmp_path / "a.mp4", np.random.default_rng(0)
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        assert video.type == "video"
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        for pts in range(12):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (96, 128, 3)).astype(np.uint8), "rgb24")
+            frame.pts = pts
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux() if packet.size][number]
+    data, middle = bytearray(source.read_bytes()), (packet.pos or 0) + packet.size // 2
+    data[middle : middle + 40] = b"U" * 40
+    source.write_bytes(data)
+    with pytest.raises(InputError, match="some pictures lack parts"), VideoReader(source) as reader:
+        assert len(list(reader)) == 12
+
+
+@pytest.mark.parametrize("frames", range(30, 34))
+def test_a_short_film_says_its_rate_and_shows_its_last_frame(tmp_path: Path, frames: int) -> None:
+    """However many frames wait in the encoder at the end; of 30 and 31 one that is decoded before it is shown."""
+    final = tmp_path / "a.mp4"
+    with VideoWriter(final, (64, 48), None, Fraction(30)) as writer:
+        for number in range(frames):
+            pixels = np.full((48, 64, 3), 2 * number, np.uint8)
+            writer.write(pixels, VideoFrame(pixels, 3000 * number, Fraction(1, 90_000), number / 30))
+    assert times(final) == [Fraction(number, 30) for number in range(frames)]
+    with av.open(str(final)) as container:
+        assert container.streams.video[0].average_rate == 30

@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from rich.console import Console
-from run_fakes import FakeRestorer, add_tone, face
+from run_fakes import FakeRestorer, add_tone, face, read_records
 
 from fsr.runtime.cli import main
 from fsr.runtime.errors import FsrError, InputError, OutputError, UsageError
@@ -32,7 +32,7 @@ from fsr.runtime.media.video import VideoReader
 from fsr.runtime.pixels import RgbImage
 from fsr.runtime.runs.folder import Found
 from fsr.runtime.runs.frame_work import FrameWork
-from fsr.runtime.runs.records import PIXELS, read_records
+from fsr.runtime.runs.records import PIXELS
 from fsr.runtime.runs.stream import restore_stream
 from fsr.runtime.runs.summary import Summary
 from fsr.runtime.runs.video import restore_video, video_files

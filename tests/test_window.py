@@ -49,6 +49,18 @@ print(summary.exit_code, summary.done > 0)
 """
 
 
+CHANGING = f"""
+import sys
+import numpy as np
+from fsr.runtime.media.window import Window
+with Window({TITLE!r}) as window:
+    for shape in [(360, 640, 3)] * 5 + [(360, 1280, 3)]:
+        window.show(np.zeros(shape, np.uint8))
+    while window.show(np.zeros((600, 640, 3), np.uint8)):
+        pass
+"""
+
+
 @pytest.fixture(scope="module")
 def screen() -> Iterator[str]:
     """The DISPLAY of an X server without a window manager."""
@@ -118,6 +130,22 @@ def test_a_window_fits_says_nothing_and_its_x_button_ends_the_run(screen: str, d
     said, trouble = process.communicate(timeout=PATIENCE)
     desk.close()
     assert (process.returncode, said, trouble) == (0, "0 True\n", "")
+
+
+def test_a_window_takes_the_shape_of_its_picture(screen: str) -> None:
+    environment = {**os.environ, "DISPLAY": screen}
+    desk, deadline = Desk(screen), time.monotonic() + PATIENCE
+    with subprocess.Popen([sys.executable, "-c", CHANGING], env=environment) as process:
+        try:
+            while (window := desk.window()) is None or desk.size(window) != (640, 600):
+                assert process.poll() is None
+                assert time.monotonic() < deadline, window and desk.size(window)
+                time.sleep(0.05)
+            desk.press_the_x_button(window)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            desk.close()
 
 
 def test_without_x11_nothing_is_opened_that_would_end_the_program() -> None:

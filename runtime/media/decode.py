@@ -86,6 +86,8 @@ def _picture(image: ImageFile, file: BinaryIO) -> Picture:
     plain = _eight_bit(image)
     if plain.mode == "CMYK":
         plain, icc = _rgb_from_cmyk(plain, icc), None
+    elif image.mode == "LAB":  # `_eight_bit` made sRGB of it
+        icc = None
     colours, alpha = _without_alpha(plain)
     grey = colours.mode in ("1", "L")
     if colours.mode != "RGB":  # convert would copy

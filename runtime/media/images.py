@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from ..errors import InputError
 from ..pixels import RgbImage
@@ -30,13 +31,17 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         InputError: the folder is missing, is not a folder, cannot be listed, or holds no picture.
     """
-    if not (found := list_files(folder, SUFFIXES)):
+    found, _ = list_files(folder, SUFFIXES)
+    if not found:
         raise InputError(f"{folder}: no picture in it; expected files ending in {', '.join(sorted(SUFFIXES))}")
     return found
 
 
-def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Every file below `folder` that ends in one of `suffixes` (lower case), as `find_images`.
+def list_files(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], list[Path]]:
+    """Every file below `folder` that ends in one of `suffixes` (lower case), as `find_images`; then what is no file.
+
+    That is links to folders, which are not followed, and pipes, sockets and devices with such a suffix, which may hang
+    whoever opens them. A link to nothing is a file: whoever opens it says why that fails.
 
     Raises:
         InputError: the folder is missing, is not a folder, or cannot be listed.
@@ -44,11 +49,16 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     try:
         if not folder.is_dir():
             raise InputError(f"{folder}: got {'a file' if folder.exists() else 'nothing there'}, expected a folder")
-        return sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in suffixes and not _is_hidden(path.relative_to(folder)) and path.is_file()
-        )
+        files, odd = [], []
+        for path in folder.rglob("*"):
+            if _is_hidden(path.relative_to(folder)):
+                continue
+            mode = _mode(path)
+            if S_ISDIR(mode):
+                odd += [path] if path.is_symlink() else []
+            elif path.suffix.lower() in suffixes:
+                (files if S_ISREG(mode) or not mode else odd).append(path)
+        return sorted(files), sorted(odd)
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed: {error.strerror or error}") from error
 
@@ -69,6 +79,14 @@ def write_image(path: Path, image: RgbImage, quality: int = 95) -> None:
         OutputError: as `write_picture`.
     """
     write_picture(path, Picture(image), quality)
+
+
+def _mode(path: Path) -> int:
+    """What lies there, links followed; 0 where that cannot be told, as of a link to nothing."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _is_hidden(inside: Path) -> bool:

@@ -54,6 +54,8 @@ class VideoReader(Source):
         self._is_avi = self._container.format.name == "avi"
         self._avi_times: list[int] = []
         """Of the packets, of which the first belongs to the frame that is shown first: B-frames come out of order."""
+        self._is_whole = False
+        """Whether a frame without damage was seen."""
         self._decoded = self._decode()
         if (first := next(self._decoded, None)) is None:
             self.close()
@@ -107,11 +109,18 @@ class VideoReader(Source):
                 if self._is_avi and packet.size and packet.dts is not None:
                     self._avi_times.append(packet.dts)
                 try:
-                    yield from packet.decode()
+                    yield from map(self._looked_at, packet.decode())
                 except FFmpegError as error:
                     self._fail(f"is damaged: {error.strerror}")
         except FFmpegError as error:
             self._fail(f"is damaged: {error.strerror}")
+
+    def _looked_at(self, decoded: Decoded) -> Decoded:
+        """The same; damage that the decoder covers up is told of, but not what lacks its beginning at the start."""
+        self._is_whole = self._is_whole or not decoded.is_corrupt
+        if decoded.is_corrupt and (self._is_whole or decoded.key_frame):
+            self._fail("is damaged: some pictures lack parts, which were filled from those around them")
+        return decoded
 
     def _pts(self, decoded: Decoded, previous: int | None, count: int) -> int:
         """The frame's own time; counted where the file has none, as bare streams do: their rate is constant.

@@ -248,8 +248,12 @@ class VideoWriter:
         last = self._stream.encode(None)
         if last:
             # FFmpeg ends an MP4 with the last packet, although one before it may be shown later, and then is cut off.
-            end = max(packet.pts or 0 for packet in last) + round(1 / (self.rate * last[-1].time_base))
-            last[-1].duration = end - (last[-1].pts or 0)
+            step, end = round(1 / (self.rate * last[-1].time_base)), max(packet.pts or 0 for packet in last)
+            longer = end - (last[-1].pts or 0)
+            # Decoded sooner by so much, it leaves the file's length by its number of frames as it was: their rate.
+            sooner = min(longer, (last[-1].dts or 0) - (last[-2].dts or 0) - 1) if len(last) > 1 else 0
+            last[-1].dts = (last[-1].dts or 0) - sooner
+            last[-1].duration = step + (sooner if 2 * sooner > longer else longer)
         self._mux(last)
         if self._sound is not None and is_whole:
             self._sound.copy_until(float("inf"))

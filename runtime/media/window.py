@@ -39,13 +39,16 @@ class Window:
         prepare()
         self.title, self._on_key = title, on_key
         self._is_open = False
+        self._ratio = 0.0
 
     def show(self, frame: RgbImage) -> bool:
         """Show uint8 (H, W, 3) RGB; False once the user has pressed q or Esc or has closed the window."""
         if not self._is_open:
             cv2.namedWindow(self.title, _LOOK)
-            cv2.resizeWindow(self.title, *window_size(frame.shape[1], frame.shape[0]))
             self._is_open = True
+        if (ratio := frame.shape[1] / frame.shape[0]) != self._ratio:  # of its first picture, Qt keeps what it was
+            cv2.resizeWindow(self.title, *window_size(frame.shape[1], frame.shape[0]))
+            self._ratio = ratio
         cv2.imshow(self.title, bgr_from_rgb(frame))
         return self.look()
 

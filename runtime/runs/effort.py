@@ -146,7 +146,8 @@ class KeepUp:
         best, fast = self._best[0].tier, self._fast[0].tier
         if self._level == self._last:
             tier = "" if LIGHTEST in (best, fast) else f"tier {LIGHTEST}, "
-            return f"some frames are dropped; {tier}a larger --min-face and a smaller --scale take less time"
+            by = "" if fast == best else f" and faces restored by tier {fast}"
+            return f"some frames are dropped{by}; {tier}a larger --min-face and a smaller --scale take less time"
         if self._level == len(PACES):
             return f"faces are restored by tier {fast}"
         pace = PACES[self._level]

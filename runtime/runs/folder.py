@@ -21,7 +21,7 @@ from .ordered import ordered_map
 from .picture_work import PictureWork, files_of
 from .progress import progress
 from .records import Record, Records, resumable
-from .summary import Summary, counted
+from .summary import Summary, counted, listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,8 @@ class Found:
     """Videos and pictures of kinds that are not read, by suffix."""
     videos: list[Path] = field(default_factory=list)
     """Where there is no picture."""
+    no_files: dict[str, str] = field(default_factory=dict)
+    """Links to folders, pipes and the like, by name: what each is."""
 
 
 def find_pictures(source: Path, output: Path) -> list[Path]:
@@ -68,23 +70,30 @@ def survey(source: Path, output: Path) -> Found:
         return Found([_single(source)], Counter())
     if not source.exists():
         raise InputError(f"{source}: got nothing there, expected a folder of pictures, a picture or a video")
-    everything = files = list_files(source, SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES)
+    everything, odd = list_files(source, SUFFIXES | UNREAD_SUFFIXES | VIDEO_SUFFIXES)
+    files = everything
     if inner in outer.parents:
         below = source / outer.relative_to(inner)
-        files = [path for path in everything if below not in path.parents]
+        files, odd = ([path for path in paths if below not in path.parents] for paths in (everything, odd))
+    no_files = {path.relative_to(source).as_posix(): _what(path) for path in odd if path.resolve() != outer}
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     others = [path for path in files if path.suffix.lower() not in SUFFIXES]
     if everything and not files:
         raise InputError(f"{source}: no picture in it but those that a run wrote into {output}")
     if not pictures:
         if videos := [path for path in others if is_video(path)]:
-            return Found([], Counter(path.suffix.lower() for path in others if path not in videos), videos)
-        raise InputError(_why_none(source, others))
-    return Found(pictures, Counter(path.suffix.lower() for path in others))
+            return Found([], Counter(path.suffix.lower() for path in others if path not in videos), videos, no_files)
+        raise InputError(_why_none(source, others, no_files))
+    return Found(pictures, Counter(path.suffix.lower() for path in others), no_files=no_files)
 
 
-def _why_none(folder: Path, others: Sequence[Path]) -> str:
-    got = f"no picture in it{f' but {counted(path.suffix.lower() for path in others)}' if others else ''}"
+def _what(no_file: Path) -> str:
+    return "link to a folder" if no_file.is_dir() else "pipe, socket or device"
+
+
+def _why_none(folder: Path, others: Sequence[Path], no_files: Mapping[str, str]) -> str:
+    there = ", ".join(filter(None, (counted(path.suffix.lower() for path in others), listed(no_files))))
+    got = f"no picture in it{f' but {there}' if there else ''}"
     return f"{folder}: {got}; expected files ending in {', '.join(sorted(SUFFIXES))}, or videos"
 
 
@@ -114,7 +123,8 @@ def restore_folder(
     done = {record["picture"] for record in kept}
     waiting = [picture for picture in found.pictures if work.name(picture) not in done]
     total = len(found.pictures)
-    summary = Summary("picture", work.output, results, total, total - len(waiting), left_out=found.left_out)
+    missed = {"left_out": found.left_out, "no_files": found.no_files}
+    summary = Summary("picture", work.output, results, total, total - len(waiting), **missed)
     with (
         Records(results, run, kept) as records,
         progress(console, "restoring", len(waiting), "picture") as advance,
@@ -164,4 +174,6 @@ def _require_folder(root: Path, record: Record, summary: Summary) -> None:
 
 def _so_far(summary: Summary) -> str:
     done = summary.done + summary.skipped
-    return f"{done} of {summary.total} pictures are done and recorded: --resume goes on from there"
+    recorded = summary.records is not None and summary.records.exists()
+    how_to_go_on = " and recorded: --resume goes on from there" if recorded else ""
+    return f"{done} of {summary.total} pictures are done{how_to_go_on}"

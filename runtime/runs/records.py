@@ -57,9 +57,12 @@ class Records:
 
         Raises:
             OutputError: the disk is full or gone; the line may be torn, and `unfinished` drops it.
+                Or somebody deleted or moved the file, which would still take lines that nobody finds.
         """
         line = _line(record).encode()
         try:
+            if not self.path.exists():
+                raise OSError("it was deleted or moved while the run was under way")
             while line:
                 line = line[self._file.write(line) :]
             if self._sync:

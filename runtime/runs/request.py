@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..errors import UsageError
 from ..machine import cores
+from ..media.picture import SUFFIXES
 from ..media.suffixes import VIDEO_SUFFIXES, is_video
 from ..media.uri import SourceUri, parse_uri
 from ..options import RestoreOptions
@@ -165,6 +166,11 @@ RULES: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     (
         "--output: got the name of a video, expected a folder for the pictures",
         lambda r: r.kind == "pictures" and r.output_path.suffix.lower() in VIDEO_SUFFIXES,
+    ),
+    (
+        "--output: got the name of a picture, expected a folder, where each result is called as its picture is; one of "
+        "such a name has to be there already",
+        lambda r: r.kind == "pictures" and r.output_path.suffix.lower() in SUFFIXES and not r.output_path.is_dir(),
     ),
 )
 """What is said, and when; the first that holds."""

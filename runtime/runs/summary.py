@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..media.suffixes import VIDEO_SUFFIXES
 from .records import Record
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Summary:
     """Animations and files of several pages, of which the first picture was restored."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Files of the input folder that look like pictures or videos and are not read, by suffix."""
+    no_files: dict[str, str] = field(default_factory=dict)
+    """What else of it is not read: by name, what it is in place of a file."""
     stale: int = 0
     """Results of earlier runs in the output folder that this run neither wrote nor kept."""
     seconds: float = 0.0
@@ -109,6 +112,7 @@ class Summary:
             "without_faces": self.without_faces,
             "first_only": self.first_only,
             "left_out": dict(self.left_out.most_common()),
+            "no_files": self.no_files,
             "stale": self.stale,
             "faces": dict(self.faces.most_common()),
             "failures": self.failures,
@@ -147,8 +151,14 @@ class Summary:
             parts.append(f"{self.without_faces} without a face")
         if self.first_only:
             parts.append(f"of {self.first_only} with several pages or frames only the first")
-        if self.left_out:
-            parts.append(f"left out {counted(self.left_out.elements())}, kinds that are not read in a folder")
+        videos = {suffix: number for suffix, number in self.left_out.items() if suffix in VIDEO_SUFFIXES}
+        if unread := self.left_out - Counter(videos):
+            parts.append(f"left out {counted(unread.elements())}, kinds that are not read")
+        if videos:
+            what_to_do = "give a video by itself, or a folder of videos alone"
+            parts.append(f"left out {counted(Counter(videos).elements())} beside the pictures: {what_to_do}")
+        if self.no_files:
+            parts.append(f"left out {listed(self.no_files)}")
         if self.stale:
             parts.append(f"{_count(self.stale, 'file')} of earlier runs stay in {self.output}")
         if self.skipped:
@@ -171,6 +181,12 @@ class Summary:
 def counted(suffixes: Iterable[str]) -> str:
     """`3 .gif, 1 .heic`: the most frequent first."""
     return ", ".join(f"{number} {suffix}" for suffix, number in Counter(suffixes).most_common())
+
+
+def listed(no_files: Mapping[str, str]) -> str:
+    """`a.jpg (pipe), sub (link to a folder)`: the first `NAMED`."""
+    first = ", ".join(f"{name} ({what})" for name, what in list(no_files.items())[:NAMED])
+    return first if len(no_files) <= NAMED else f"{first} and {len(no_files) - NAMED} more of this sort"
 
 
 def named(name: str, reason: str) -> str:

@@ -30,7 +30,8 @@ def restore_videos(
     Raises:
         OutputError: nothing more can be written, such as on a full disk.
     """
-    total, started = Summary("video", output, None, len(found.videos), left_out=found.left_out), perf_counter()
+    total, started = Summary("video", output, None, len(found.videos)), perf_counter()
+    total.left_out, total.no_files = found.left_out, found.no_files
     for path, name in zip(found.videos, _names(found.videos, root), strict=True):
         try:
             summary = restore(path, name)
