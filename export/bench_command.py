@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..runtime.files import require_file_name, require_writable, write_text
+from ..runtime.files import require_new_file, write_text
 from .bench import BenchConfig, bench
 from .bench_result import closing_lines, lines, tables
 
@@ -23,8 +23,7 @@ def run_bench(as_json: str | None, **given: Any) -> None:
     notes = Console(stderr=True)
     is_printed = as_json == PRINTED
     if as_json and not is_printed:
-        require_file_name(Path(as_json))
-        require_writable(Path(as_json).parent)
+        require_new_file(Path(as_json), "--json")
     result = bench(BenchConfig(**given), notes)
     if is_printed:
         click.echo(result.to_json())

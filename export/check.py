@@ -17,7 +17,7 @@ from rich.console import Console
 from ..runtime.bundle import Bundle, ModelEntry, check_file, default_folder, open_bundle
 from ..runtime.engines import OPENERS, Engine, open_engine, require_engine
 from ..runtime.errors import EngineUnavailableError, UsageError
-from ..runtime.files import require_writable, write_text
+from ..runtime.files import require_new_file, write_text
 from ..runtime.machine import this_machine
 from ..runtime.runs.progress import progress
 from ..train.metrics import protocol_named
@@ -49,9 +49,12 @@ class CheckConfig:
     def __post_init__(self) -> None:
         if self.count < 2:
             raise UsageError(f"--count: got {self.count}, expected at least 2 faces")
-        for flag, path in (("--report", self.report), ("--json", self.json)):
-            if path is not None and path.is_dir():
-                raise UsageError(f"{flag}: got the folder {path}, expected a file")
+
+    def require_outputs(self) -> None:
+        """Prove that what is to be written can be, and replaces nothing; `OutputError` if not."""
+        for option, path in (("--report", self.report), ("--json", self.json)):
+            if path is not None:
+                require_new_file(path, option)
 
 
 def check(config: CheckConfig, console: Console) -> CheckResult:
@@ -59,12 +62,10 @@ def check(config: CheckConfig, console: Console) -> CheckResult:
 
     Raises:
         BundleError, InputError, UsageError, EngineUnavailableError: an input is missing, damaged or unfit.
-        OutputError: the report cannot be written.
+        OutputError: the report or JSON exists or cannot be written.
     """
     started = time.perf_counter()
-    for path in (config.report, config.json):
-        if path is not None:
-            require_writable(path.parent)
+    config.require_outputs()
     bundle = open_bundle(config.bundle or default_folder())
     models = [bundle.model(name) for name in config.models] or bundle.manifest.models
     engines, not_run = engines_here(config.engine)

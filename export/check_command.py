@@ -14,7 +14,7 @@ from rich.console import Console
 from ..runtime.bundle import default_folder, open_bundle
 from ..runtime.command_line import require_use
 from ..runtime.errors import EngineUnavailableError, ParityError
-from ..runtime.files import require_writable, write_text
+from ..runtime.files import write_text
 from ..runtime.runs.progress import progress
 from .check import CheckConfig, check
 from .check_result import CheckResult, tables
@@ -68,9 +68,7 @@ def check_with_layers(config: CheckConfig, tolerance: float | None, notes: Conso
     from .layers.section import with_layers
     from .report import page
 
-    for path in (config.report, config.json):
-        if path is not None:
-            require_writable(path.parent)
+    config.require_outputs()
     result = check(replace(config, report=None, json=None), notes)
     bundle = open_bundle(config.bundle or default_folder())
     with progress(notes, "layers", None, "file") as advance:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..runtime.bundle import Bundle, check_file
 from ..runtime.detect import Detector
-from ..runtime.errors import EngineUnavailableError, FsrError
+from ..runtime.errors import EngineUnavailableError, FsrError, InputError
 from ..runtime.media.images import find_images, read_image
 from ..runtime.pixels import RgbImage
 from .check_faces import REFERENCE
 from .check_result import DetectorRow, Variant
 from .detector_parity import at_sizes, gate_detector, measure_detector
-from .parity_faces import spread
+from .parity_faces import IN_CALIBRATION, calibration_hashes, choose_pictures
 
 DETECTOR_PICTURES = 40
 
 
 def detector_frames(bundle: Bundle, folder: Path | None) -> dict[str, list[RgbImage]]:
-    """Frames to search: the parity set's sheets at three sizes, and some pictures of one's own."""
+    """Frames to search: the parity set's sheets at three sizes, and some pictures of one's own, apart from calibration.
+
+    Raises:
+        InputError: int8 was calibrated on each of those pictures.
+    """
     sheets = [read_image(bundle.path(entry)) for entry in bundle.manifest.parity_set.high.values()]
     smallest = min(sheets, key=lambda sheet: sheet.size)
     frames = {"sheets of the parity set": at_sizes(smallest)}
     if folder is not None and folder.is_dir():
-        pictures = find_images(folder)
-        frames[str(folder)] = list(_readable(pictures[i] for i in spread(len(pictures), DETECTOR_PICTURES)))
+        chosen = choose_pictures(find_images(folder), DETECTOR_PICTURES, calibration_hashes(bundle))
+        if not chosen.hashes:
+            raise InputError(f"{folder}: no picture to check on: {chosen.calibrated} {IN_CALIBRATION}")
+        frames[str(folder)] = list(_readable(chosen.hashes))
     return frames
 
 
-def _readable(pictures: Iterator[Path]) -> Iterator[RgbImage]:
+def _readable(pictures: Iterable[Path]) -> Iterator[RgbImage]:
     for picture in pictures:
         try:
             yield read_image(picture)

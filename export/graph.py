@@ -61,7 +61,9 @@ def require_valid(model: ModelProto, name: str) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{name}: got a graph that breaks ONNX's rules: {reason}; export it again") from error
+        raise InputError(
+            f"{name}: got a graph that breaks ONNX's rules: {reason}; export it with fsr-export onnx"
+        ) from error
 
 
 class Graph:
@@ -143,13 +145,17 @@ class Graph:
             self.reroute(self.users(node.output[0]), node.output[0], node.input[0])
             self._graph.node.remove(node)
 
-    def finish(self) -> ModelProto:
-        """The model without constants that nothing reads, checked; shapes recorded of what was there are dropped."""
+    def finish(self, name: str) -> ModelProto:
+        """The model without constants that nothing reads, checked; shapes recorded of what was there are dropped.
+
+        Raises:
+            InputError: what was made of it is no model; `name` is what the message calls it.
+        """
         used = {name for node in self._graph.node for name in node.input}
         kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
         del self._graph.initializer[:], self._graph.value_info[:]
         self._graph.initializer.extend(kept)
-        onnx.checker.check_model(self.model, full_check=True)
+        require_valid(self.model, name)
         return self.model
 
 

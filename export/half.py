@@ -24,7 +24,7 @@ def to_half(model: bytes, name: str = "the model") -> bytes:
     """`model` in float16; `name` is what messages call it.
 
     Raises:
-        InputError: no float32 model of fsr-export, or one whose weights float16 cannot hold.
+        InputError: no float32 model of fsr-export, or one whose weights float16 cannot hold or that is no model in it.
     """
     graph = Graph(read_float_model(model, name))
     graph.cast_first()
@@ -42,7 +42,7 @@ def to_half(model: bytes, name: str = "the model") -> bytes:
     for output in graph.model.graph.output:
         if output.type.tensor_type.elem_type == TensorProto.FLOAT:
             _cast_back(graph, output.name)
-    return graph.finish().SerializeToString(deterministic=True)
+    return graph.finish(f"{name} in float16").SerializeToString(deterministic=True)
 
 
 def _cast_back(graph: Graph, output: str) -> None:

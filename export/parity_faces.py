@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from .parity import ParityFaces, restore
 CALIBRATION = "calibration.json"
 """Description of the set behind int8, where a bundle has one."""
 
+IN_CALIBRATION = "in the calibration set"
 TOO_SMALL = "without a face large enough"
 MAX_UPSCALE = 1.35
 """A face is left out where its crop would enlarge the picture by more, as `fsr-train prepare` does."""
@@ -111,6 +112,39 @@ def spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Pictures of one's own to check on."""
+
+    hashes: Mapping[Path, str | None]
+    """SHA-256 of each; None of what cannot be read."""
+    calibrated: int
+    """Pictures that were passed over since int8 was calibrated on them."""
+
+
+def choose_pictures(pictures: Sequence[Path], count: int, calibrated: Collection[str] | None) -> Chosen:
+    """Up to `count`, spread evenly, without those of the hashes `calibrated`.
+
+    As many as are wanted are read at a time, since a folder may hold far more.
+    """
+    rest, apart, passed_over = list(pictures), dict[Path, str | None](), 0
+    while rest and len(apart) < count:
+        some = {rest[index]: _sha256(rest[index]) for index in spread(len(rest), count)}
+        rest = [picture for picture in rest if picture not in some]
+        new = {picture: sha256 for picture, sha256 in some.items() if sha256 not in (calibrated or ())}
+        passed_over += len(some) - len(new)
+        apart |= new
+    in_order = [picture for picture in pictures if picture in apart]
+    return Chosen({in_order[index]: apart[in_order[index]] for index in spread(len(apart), count)}, passed_over)
+
+
+def _sha256(picture: Path) -> str | None:
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
 def _of_pack(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int) -> Originals:
     from ..train.pack import open_pack, read_split  # needs safetensors, which a device may lack
 
@@ -131,33 +165,32 @@ def _of_pack(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int) -> O
 
 
 def _of_folder(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int, advance: Callable[[], None]) -> Originals:
-    pictures = find_images(path)
-    pictures = [pictures[index] for index in spread(len(pictures), count)]
     calibrated = calibration_hashes(bundle)
+    chosen = choose_pictures(find_images(path), count, calibrated)
     search = open_search(bundle, kinds)
     seen: set[str] = set()
 
     def look(picture: Path) -> dict[Kind, RgbImage] | str:
         try:
-            sha256 = hashlib.sha256(picture.read_bytes()).hexdigest()
-            if calibrated and sha256 in calibrated:
-                return "in the calibration set"
-            if sha256 in seen:
+            if (sha256 := chosen.hashes[picture]) in seen:
                 return "a copy of another picture"
-            seen.add(sha256)
+            if sha256 is not None:
+                seen.add(sha256)
             return crop_largest(read_image(picture), search, kinds)
-        except (OSError, FsrError):
+        except FsrError:
             return "not readable"
         finally:
             advance()
 
     with ThreadPoolExecutor(cores()) as pool:  # decoding, searching and warping leave the interpreter's lock
-        looks = dict(zip(pictures, pool.map(look, pictures), strict=True))
+        looks = dict(zip(chosen.hashes, pool.map(look, chosen.hashes), strict=True))
     found = {str(p.relative_to(path)): crops for p, crops in looks.items() if isinstance(crops, dict)}
     left_out = Counter(reason for reason in looks.values() if isinstance(reason, str))
+    if chosen.calibrated:
+        left_out[IN_CALIBRATION] = chosen.calibrated
     if not found:
         reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.most_common())
-        raise InputError(f"{path}: no face to check on in {len(pictures)} pictures: {reasons}")
+        raise InputError(f"{path}: no face to check on in {left_out.total()} pictures: {reasons}")
     crops = {}
     for kind in kinds:
         names = [name for name, by_kind in found.items() if kind in by_kind]
@@ -170,7 +203,7 @@ def _apart(calibrated: frozenset[str] | None, left_out: Mapping[str, int]) -> st
     training = "bundles keep no hashes of training pictures, so those could not be compared"
     if calibrated is None:
         return f"the bundle has no calibration set; {training}"
-    overlap = left_out.get("in the calibration set", 0)
+    overlap = left_out.get(IN_CALIBRATION, 0)
     return f"apart from the {len(calibrated)} calibration pictures by SHA-256 ({overlap} left out for it); {training}"
 
 

@@ -134,7 +134,7 @@ def insert_qdq(
         # What int8 makes all read in int8; of what float makes, only the convolutions do.
         users = graph.users(tensor) if source in made else [c for c in convs if c.input[0] == tensor]
         _quantise_tensor(graph, tensor, users, ranges[source], tensorrt_8)
-    return graph.finish()
+    return graph.finish("the model in int8")
 
 
 def to_int8(weights: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..calibration.calibration_set import CalibrationSet, open_set, read_description
 from ..calibration.parity_set import parity_faces
+from ..calibration.plausible import require_faces
 from ..runtime.bundle import Bundle, ModelEntry, check_file, open_bundle
 from ..runtime.detect import Detector
 from ..runtime.engines import open_engine
@@ -63,6 +64,7 @@ def quantize_file(request: QuantizeRequest) -> tuple[Attempt, ParityFigures]:
     calibration = open_set(request.calibration)
     framing = model_framing(data, name)
     calibration.require_framing(framing)
+    require_faces(calibration)
     with open_engine("onnxruntime", data) as engine:
         pictures = calibration.faces(engine.input_size)
         faces = parity_faces(framing, engine.input_size, engine.output_size)
@@ -170,6 +172,7 @@ def quantize_bundle(request: QuantizeRequest, console: Console) -> tuple[list[Re
     for model in models:
         calibration.require_framing(model.framing)
         calibration.faces(model.input_size)
+    require_faces(calibration)
     passed: list[Reduced] = []
     failed: list[str] = []
     with copied(bundle, request.output) as folder:

@@ -31,7 +31,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder or file cannot be written (permissions, full disk, a folder in the way).
     """
-    temporary = final.with_name(f"{_hidden(final)}.{os.getpid()}.partial{final.suffix}")
+    temporary = _temporary(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -46,7 +46,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 
 def temporaries_of(final: Path) -> Iterator[Path]:
-    """The temporary files of `final`, of this process or any other."""
+    """The temporary files, or folders, of `final`, of this process or any other."""
     name = re.compile(rf"{re.escape(_hidden(final))}\.\d+\.partial{re.escape(final.suffix)}")
     return (path for path in final.parent.glob(f"{escape(_hidden(final))}.*") if name.fullmatch(path.name))
 
@@ -86,16 +86,25 @@ def _hidden(final: Path) -> str:
     return f".{fitted(final.stem, '', _LONGEST_HIDDEN)}"
 
 
+def _temporary(final: Path) -> Path:
+    return final.with_name(f"{_hidden(final)}.{os.getpid()}.partial{final.suffix}")
+
+
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `final`; rename it on success, delete it on any failure.
+
+    What killed processes left of it is deleted first.
 
     Raises:
         OutputError: `final` exists already, or cannot be written.
     """
     if final.exists():
         raise OutputError(f"{final}: exists already; choose another --output or remove it")
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    temporary = _temporary(final)
+    for left in list(temporaries_of(final)):
+        if not is_being_written(left):
+            shutil.rmtree(left, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -123,6 +132,14 @@ def require_file_name(final: Path) -> None:
     """Prove, before long work whose result belongs there, that no folder bears the name of the file `final`."""
     if final.is_dir():
         raise OutputError(f"{final}: got a folder, expected the name of a file; choose another, or remove it")
+
+
+def require_new_file(final: Path, option: str) -> None:
+    """Prove, before long work whose result belongs there, that `final`, given by `option`, can be written anew."""
+    require_file_name(final)
+    if final.exists():
+        raise OutputError(f"{final}: exists already; choose another {option} or remove it")
+    require_writable(final.parent)
 
 
 def write_bytes(final: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -16,13 +17,17 @@ import pytest
 from bad_int8 import with_quantised_features
 from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
+from test_export_cli import assert_one_line
 from tiny_models import FRAMING, tiny_onnx, write_portrait_pack
 
 from fsr.calibration.calibration_set import VERSION, Description, SourceEntry, id_of
 from fsr.calibration.parity_set import parity_faces
+from fsr.export.check_detector import detector_frames
 from fsr.export.cli import main
-from fsr.runtime.bundle import Manifest, file_entry, read_manifest, write_manifest
+from fsr.export.parity_faces import choose_pictures
+from fsr.runtime.bundle import Manifest, file_entry, open_bundle, read_manifest, write_manifest
 from fsr.runtime.engines import FakeEngine, open_engine
+from fsr.runtime.errors import InputError
 from fsr.runtime.media.images import write_image
 from fsr.runtime.pixels import RgbBatch, RgbImage
 
@@ -201,6 +206,34 @@ def test_faces_of_the_calibration_set_are_left_out_and_counted(
     assert any("apart from the 1 calibration pictures by SHA-256 (2 left out" in note for note in told["notes"])
 
 
+def test_the_detector_is_not_judged_on_pictures_of_the_calibration_set(
+    tiny_bundle: Path, pictures: Path, tmp_path: Path, astronaut: RgbImage
+) -> None:
+    folder = shutil.copytree(tiny_bundle, tmp_path / "b")
+    for name in ("small.png", "grey.png"):
+        (pictures / name).unlink()
+    calibrated_on(folder, pictures / "hopper.png")
+    (frame,) = detector_frames(open_bundle(folder), pictures)[str(pictures)]  # nor on the copy, nor on what is torn
+    np.testing.assert_array_equal(frame, astronaut)
+    calibrated_on(folder, *pictures.iterdir())
+    with pytest.raises(InputError, match="no picture to check on: 4 in the calibration set"):
+        detector_frames(open_bundle(folder), pictures)
+
+
+@pytest.mark.parametrize(
+    ("count", "calibrated", "expected"), [(3, "", "0 4 9"), (3, "049", "1 4 8"), (9, "049", "1235678")]
+)
+def test_as_many_pictures_as_are_wanted_are_chosen_besides_calibration(
+    count: int, calibrated: str, expected: str, tmp_path: Path
+) -> None:
+    pictures = [tmp_path / str(number) for number in range(10)]
+    for picture in pictures:
+        picture.write_text(picture.name)
+    chosen = choose_pictures(pictures, count, {hashlib.sha256(name.encode()).hexdigest() for name in calibrated})
+    assert "".join(picture.name for picture in chosen.hashes) == expected.replace(" ", "")
+    assert chosen.calibrated == len(calibrated)
+
+
 def test_a_folder_that_was_all_calibrated_on_is_refused(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:
     bundle = with_file(tiny_bundle, tmp_path / "b", "int8", tiny_onnx(16, 8))
     calibrated_on(bundle, *pictures.iterdir())
@@ -224,13 +257,22 @@ def test_a_pack(tiny_bundle: Path, tmp_path: Path) -> None:
         (["--faces", ".", "--count", 1], "--count: got 1, expected at least 2"),
         (["--faces", "nowhere"], "nowhere: got nothing there, expected a folder"),
         (["--faces", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
-        (["--report", "."], "--report: got the folder ., expected a file"),
+        (["--report", "."], ".: got a folder, expected the name of a file"),
     ],
 )
 def test_what_cannot_be_checked(arguments: list[object], sentence: str, tiny_bundle: Path) -> None:
     result = run(tiny_bundle, *arguments)
     assert result.exit_code == 2 and sentence in result.stderr
     assert len(result.stderr.splitlines()) == 1 and not result.stdout
+
+
+@pytest.mark.parametrize("option", ["--report", "--json"])
+@pytest.mark.parametrize("layers", [(), ("--layers",)])
+def test_a_file_that_exists_is_refused_before_any_work(option: str, layers: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    result = run(tmp_path / "no_bundle", *layers, option, tmp_path / "mine")
+    assert_one_line(result, f"mine: exists already; choose another {option} or remove it")
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_pack_of_another_size(tiny_bundle: Path, tmp_path: Path) -> None:

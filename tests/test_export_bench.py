@@ -238,6 +238,10 @@ def test_the_table_marks_the_fastest_and_leaves_out_what_is_not_known() -> None:
     assert json.loads(result.to_json())["fastest"] == {"face 1": "openvino int8"}
 
 
-def test_a_folder_where_the_figures_belong_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_folder_or_file_where_the_figures_belong_is_refused_before_any_work(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["bench", str(tmp_path / "missing"), "--json", str(tmp_path)])
     assert result.exit_code == 2 and "got a folder, expected the name of a file" in result.stderr
+    (tmp_path / "mine").write_text("mine")
+    result = CliRunner().invoke(main, ["bench", str(tmp_path / "missing"), "--json", str(tmp_path / "mine")])
+    assert result.exit_code == 2 and "mine: exists already; choose another --json or remove it" in result.stderr
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -16,6 +16,7 @@ from fsr.runtime.errors import OutputError
 from fsr.runtime.files import (
     atomic_path,
     is_being_written,
+    new_folder,
     remove_temporaries,
     temporaries_of,
     write_bytes,
@@ -177,6 +178,39 @@ def test_what_a_living_process_writes_and_folders_stay(tmp_path: Path, sleeper: 
     assert [is_being_written(path) for path in (mine, dead, living, folder)] == [False, False, True, False]
     remove_temporaries(tmp_path.iterdir())
     assert names(tmp_path) == sorted([living.name, folder.name])
+
+
+def test_a_new_folder_removes_what_killed_processes_left_of_it(tmp_path: Path, sleeper: int) -> None:
+    final = tmp_path / "set.v1"
+    left, mine, living, other, of_other = (
+        tmp_path / name
+        for name in (
+            f".set.{NO_PROCESS}.partial.v1",
+            f".set.{os.getpid()}.partial.v1",  # of an earlier process, as in a container
+            f".set.{sleeper}.partial.v1",
+            f".set.{NO_PROCESS}.partial",
+            f".set.v1.{NO_PROCESS}.partial.v1",
+        )
+    )
+    for folder in (left, mine, living, other, of_other):
+        (folder / "below").mkdir(parents=True)
+        (folder / "below" / "a.bin").write_bytes(b"half")
+    with new_folder(final) as temporary:
+        (temporary / "a.bin").write_bytes(b"whole")
+    assert names(tmp_path) == sorted(path.name for path in (final, living, other, of_other))
+    assert names(final) == ["a.bin"]
+
+
+def test_what_a_killed_process_left_is_under_a_name_that_the_next_one_knows(tmp_path: Path) -> None:
+    final = tmp_path / "set"
+    with new_folder(final) as temporary:
+        killed = temporary.with_name(temporary.name.replace(str(os.getpid()), str(NO_PROCESS)))
+        temporary.rename(killed)
+        temporary.mkdir()
+    (final).rmdir()
+    with new_folder(final):
+        pass
+    assert names(tmp_path) == ["set"]
 
 
 def test_whether_a_process_lives(sleeper: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from test_export_cli import assert_one_line
 from tiny_models import tiny_onnx
 
@@ -39,6 +39,32 @@ def test_a_model_that_float16_cannot_hold() -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.full(192, 1e5, np.float32), tensor.name))
     with pytest.raises(InputError, match=r"tail\.bias with values beyond 65504"):
         to_half(model.SerializeToString())
+
+
+@pytest.mark.parametrize("damage", ["NonZero", "gone"])
+def test_a_graph_against_onnx_s_rules_is_one_sentence(damage: str, tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    if damage == "gone":
+        relu.input[0] = damage
+    else:
+        relu.op_type = damage
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    result = half(tmp_path / "model.onnx", "-o", tmp_path / "half.onnx")
+    assert_one_line(result, f"{tmp_path / 'model.onnx'}: got a graph that breaks ONNX's rules", damage)
+    assert not (tmp_path / "half.onnx").exists()
+
+
+def test_what_makes_float32_by_itself_is_one_sentence() -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    relu = next(node for node in model.graph.node if node.op_type == "Relu")
+    read, position = relu.input[0], list(model.graph.node).index(relu)
+    relu.input[0] = "sum"
+    added = [("Shape", [read], "shape"), ("ConstantOfShape", ["shape"], "zeros"), ("Add", [read, "zeros"], "sum")]
+    for operator, inputs, output in reversed(added):
+        model.graph.node.insert(position, helper.make_node(operator, inputs, [output]))
+    with pytest.raises(InputError, match=r"mine in float16: got a graph that breaks ONNX's rules: .*Add"):
+        to_half(model.SerializeToString(), "mine")
 
 
 def test_the_detector_casts_first_and_keeps_its_float32_heads() -> None:

@@ -90,13 +90,24 @@ def test_a_file(calibration: Path, tmp_path: Path) -> None:
     assert_one_line(run(tmp_path / "int8.onnx", calibration, tmp_path / "x.onnx"), "it is quantised already")
 
 
-def test_a_set_of_noise_is_caught(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_a_set_that_is_too_dark_does_not_pass(faces: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(tiny_onnx(16, 8))
-    dark = rng.integers(0, 8, (FACES, 32, 32, 3)).astype(np.uint8)
-    calibration = make_set(tmp_path / "set", dark)
+    calibration = make_set(tmp_path / "set", faces // 16)
     result = run(tmp_path / "model.onnx", calibration.folder, tmp_path / "int8.onnx")
     assert_one_line(result, "against the originals", "nothing was written", exit_code=3)
     assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_a_set_of_noise_or_of_one_face_is_caught(
+    tiny_bundle: Path, faces: np.ndarray, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_onnx(16, 8))
+    noise = make_set(tmp_path / "noise", rng.integers(0, 256, (FACES, 32, 32, 3)).astype(np.uint8)).folder
+    one = make_set(tmp_path / "one", np.repeat(faces[:1], FACES, 0)).folder
+    for model, output in ((tmp_path / "model.onnx", tmp_path / "int8.onnx"), (tiny_bundle, tmp_path / "new")):
+        assert_one_line(run(model, noise, output), "noise: a face is seen in 0% of its pictures, expected 50% or more")
+        assert_one_line(run(model, one, output), "one: got 1 different faces among 208, expected at least 200")
+        assert not output.exists()
 
 
 def test_a_set_for_something_else(tiny_bundle: Path, faces: np.ndarray, tmp_path: Path) -> None:
