@@ -258,7 +258,7 @@ def best_turn(first: FoundFace, seen: Sequence[Sequence[Face]]) -> FoundFace:
     if best is None or (upright is not None and upright.score >= best.score):
         return first
     if best.score < TURNED_SCORE:
-        return FoundFace(first.face, False)
+        return replace(first, reliable=False)
     return FoundFace(Face(best.box_xyxy, best.landmarks, first.face.score), True, best.score)
 
 

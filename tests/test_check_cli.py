@@ -221,7 +221,7 @@ def test_the_detector_is_not_judged_on_pictures_of_the_calibration_set(
 
 
 @pytest.mark.parametrize(
-    ("count", "calibrated", "expected"), [(3, "", "0 4 9"), (3, "049", "1 4 8"), (9, "049", "1235678")]
+    ("count", "calibrated", "expected"), [(3, "", "049"), (3, "04", "189"), (3, "049", "158"), (9, "049", "1235678")]
 )
 def test_as_many_pictures_as_are_wanted_are_chosen_besides_calibration(
     count: int, calibrated: str, expected: str, tmp_path: Path
@@ -230,7 +230,7 @@ def test_as_many_pictures_as_are_wanted_are_chosen_besides_calibration(
     for picture in pictures:
         picture.write_text(picture.name)
     chosen = choose_pictures(pictures, count, {hashlib.sha256(name.encode()).hexdigest() for name in calibrated})
-    assert "".join(picture.name for picture in chosen.hashes) == expected.replace(" ", "")
+    assert "".join(picture.name for picture in chosen.hashes) == expected
     assert chosen.calibrated == len(calibrated)
 
 

@@ -196,21 +196,10 @@ def test_a_new_folder_removes_what_killed_processes_left_of_it(tmp_path: Path, s
         (folder / "below").mkdir(parents=True)
         (folder / "below" / "a.bin").write_bytes(b"half")
     with new_folder(final) as temporary:
+        assert temporary == mine
         (temporary / "a.bin").write_bytes(b"whole")
     assert names(tmp_path) == sorted(path.name for path in (final, living, other, of_other))
     assert names(final) == ["a.bin"]
-
-
-def test_what_a_killed_process_left_is_under_a_name_that_the_next_one_knows(tmp_path: Path) -> None:
-    final = tmp_path / "set"
-    with new_folder(final) as temporary:
-        killed = temporary.with_name(temporary.name.replace(str(os.getpid()), str(NO_PROCESS)))
-        temporary.rename(killed)
-        temporary.mkdir()
-    (final).rmdir()
-    with new_folder(final):
-        pass
-    assert names(tmp_path) == ["set"]
 
 
 def test_whether_a_process_lives(sleeper: int) -> None:

@@ -97,8 +97,9 @@ def test_the_turn_that_scores_best_is_taken(scores: list[float | None], turned: 
         [] if score is None else [Face(first.box_xyxy, np.full((5, 2), n, np.float32), score)]
         for n, score in enumerate(scores)
     ]
-    best = best_turn(FoundFace(first, True), seen)
+    best = best_turn(FoundFace(first, True, 0.85), seen)
     assert (best.face.landmarks.any(), best.reliable, best.face.score) == (turned, reliable, 0.8)
+    assert best.look_score >= 0.85, "what a second look has confirmed is a face, however it is turned"
     if turned:
         assert best.face.landmarks[0, 0] == np.argmax([score or 0 for score in scores])
 
