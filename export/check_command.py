@@ -63,12 +63,12 @@ def check_with_layers(config: CheckConfig, tolerance: float | None, notes: Conso
     """The check, then its reduced files layer by layer; one report and one JSON file hold both."""
     from .layers.polygraphy_tools import require_polygraphy
 
+    config.require_outputs()
     require_polygraphy()
     from .layers.bundle_layers import compare_bundle
     from .layers.section import with_layers
     from .report import page
 
-    config.require_outputs()
     result = check(replace(config, report=None, json=None), notes)
     bundle = open_bundle(config.bundle or default_folder())
     with progress(notes, "layers", None, "file") as advance:
