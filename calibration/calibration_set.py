@@ -236,7 +236,8 @@ def checked_bytes(folder: Path, file: str, sha256: str) -> bytes:
     try:
         data = (folder / file).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise CalibrationError(f"{folder}: names {file!r}, which cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"{folder}: names {file!r}, which cannot be read: {reason}") from error
     if (got := hashlib.sha256(data).hexdigest()) != sha256:
         raise CalibrationError(
             f"{folder / file}: got sha256 {got[:12]}..., {DESCRIPTION} says {sha256[:12]}...; collect the set again"
