@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 from tiny_data import save_portraits
 
-from fsr.calibration import calibration_set, collect, duplicates
+from fsr.calibration import calibration_set, collect, duplicates, plausible
 from fsr.calibration.cli import main as calibrate
 from fsr.export.cli import main as export
 from fsr.runtime.cli import main as run
@@ -57,7 +57,7 @@ def test_from_a_bundle_to_int8_runs_as_written(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process, where a few faces of two people may make a set."""
-    for module in (calibration_set, collect):
+    for module in (calibration_set, collect, plausible):
         monkeypatch.setattr(module, "MINIMUM", 8)
     monkeypatch.setattr(collect, "COUNT", 4)
     monkeypatch.setattr(duplicates, "MAX_DISTANCE", -1)
