@@ -75,9 +75,13 @@ def write_landmarker(path: Path, *, presence: float = 9.0, shift: float = 0.0) -
     points[:, :2] = synthetic_mesh() + 0.5 + shift  # the network counts from the edge
     face = (1, INPUT_SIZE, INPUT_SIZE, 3)
     with zipfile.ZipFile(path, "w") as parts:
-        parts.writestr(MESH_NETWORK, constant_network(face, [points.ravel(), np.array([presence], np.float32)]))
+        parts.writestr(
+            zipfile.ZipInfo(MESH_NETWORK), constant_network(face, [points.ravel(), np.array([presence], np.float32)])
+        )
         blendshapes = np.linspace(0, 1, 52, dtype=np.float32)
-        parts.writestr(BLENDSHAPE_NETWORK, constant_network((1, len(BLENDSHAPE_POINTS), 2), [blendshapes]))
+        parts.writestr(
+            zipfile.ZipInfo(BLENDSHAPE_NETWORK), constant_network((1, len(BLENDSHAPE_POINTS), 2), [blendshapes])
+        )
     return path
 
 
