@@ -14,13 +14,13 @@ from ..runtime.detect import Detector
 from ..runtime.errors import CalibrationError
 from ..runtime.pixels import RgbBatch
 from .calibration_set import MINIMUM, CalibrationSet
+from .drift import find_faces
 
 SEEN_SHARE = 0.5
 """Of the faces, in which the detector must see one: of real ones of 16 to 64 px it does in 96 to 100%, of noise in
 none."""
 LEAST_SCORE = 0.3
 VIEW_SIDE = 96
-AT_ONCE = 64
 
 
 def require_faces(calibration: CalibrationSet) -> None:
@@ -41,7 +41,6 @@ def require_faces(calibration: CalibrationSet) -> None:
 
 def seen_share(faces: RgbBatch) -> float:
     """Share of aligned faces, uint8 (N, h, h, 3) RGB, in which the detector sees one."""
-    detector = Detector.open(default_detector())
+    detector = Detector.open(default_detector(), score_threshold=LEAST_SCORE)
     views = np.stack([cv2.resize(face, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_CUBIC) for face in faces])
-    batches = [views[start : start + AT_ONCE] for start in range(0, len(views), AT_ONCE)]
-    return float(np.mean([bool(seen) for batch in batches for seen in detector.in_batch(batch, LEAST_SCORE)]))
+    return float(np.mean([seen is not None for seen in find_faces(detector, views)]))

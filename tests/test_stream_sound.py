@@ -6,10 +6,11 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +48,12 @@ def pictures_of(path: Path) -> list[tuple[float, int]]:
 
 def write(source: Capture, *finals: Path, frames: int | None = None) -> None:
     """The first `frames` of `source` into files."""
-    writers = [VideoWriter(final, source.size_wh, None, source.rate, sound=source) for final in finals]
-    for writer in writers:
-        writer.__enter__()
-    for number, frame in enumerate(source, 1):
-        for writer in writers:
-            writer.write(frame.pixels, frame)
-        if number == frames:
-            break
-    for writer in writers:
-        writer.__exit__(None, None, None)
+    with ExitStack() as stack:
+        made = [VideoWriter(final, source.size_wh, None, source.rate, sound=source) for final in finals]
+        writers = [stack.enter_context(writer) for writer in made]
+        for frame in islice(source, frames):
+            for writer in writers:
+                writer.write(frame.pixels, frame)
 
 
 @pytest.fixture

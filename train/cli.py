@@ -300,7 +300,8 @@ def edge(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    network = EdgeConfig(tier, input_size, scale, positions, grid, tail or usual_tail(tier, input_size, grid))
+    tail = usual_tail(tier, input_size, grid) if tail is None else tail
+    network = EdgeConfig(tier, input_size, scale, positions, grid, tail)
     if not qat:
         require_use(["qat_method"], "--qat")
     distillation = None

@@ -24,7 +24,7 @@ from .capture_child import Delivered, Ended, Remark
 from .capture_life import CaptureLife
 from .opening import Opener, open_moving
 from .recording_names import free_name
-from .soundtrack import holds, refused, suffix_for
+from .soundtrack import holds, left_out, suffix_for
 from .source import Source, VideoFrame
 from .stream_sound import SoundLog, SoundPacket, StreamSound, opened
 from .uri import SourceUri
@@ -111,7 +111,7 @@ class Capture(Source):
             return None
         with opened(self.sound) as described:
             if not holds(form := output.format.name, described.streams.audio):
-                self._say(f"{final}: without sound: {refused(form, described.streams.audio)}")
+                self._say(left_out(final, form, described.streams.audio))
                 return None
         return StreamSound(self._heard, self.sound, output, self._heard.came if self.live else 0)
 

@@ -100,7 +100,7 @@ class NetworkStream(Source):
             yield VideoFrame(pixels, pts, time_base, seconds, captured)
 
     @property
-    def remark(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def remark(self) -> str:
         """Of the recording, which begins with a key frame."""
         return self._recording.remark if self._recording else ""
 

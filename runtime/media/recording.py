@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import OutputError
 from ..files import atomic_path
 from .fragments import container_options
-from .soundtrack import holds, refused
+from .soundtrack import holds, left_out
 
 if TYPE_CHECKING:
     from av.container.input import InputContainer
@@ -112,8 +112,8 @@ class PacketRecording:
             raise OutputError(f"{self.final}: cannot hold this stream ({error}); name the recording .mkv") from error
         for stream in (held := [stream for stream in sound if holds(form, [stream])]):
             self._streams[stream.index] = output.add_stream_from_template(stream)
-        if left_out := [stream for stream in sound if stream not in held]:
-            self.remark = f"{self.final}: without sound: {refused(form, left_out)}"
+        if refused := [stream for stream in sound if stream not in held]:
+            self.remark = left_out(self.final, form, refused)
         with self._said("recorded"):
             output.start_encoding()  # which settles how fine the file's times are
 

@@ -132,6 +132,11 @@ def holds(format_name: str, streams: Sequence[AudioStream]) -> bool:
     return True
 
 
+def left_out(final: Path, format_name: str, streams: Sequence[AudioStream]) -> str:
+    """Said of a file whose pictures go on without this sound."""
+    return f"{final}: without sound: {refused(format_name, streams)}"
+
+
 def refused(format_name: str, streams: Sequence[AudioStream]) -> str:
     """What cannot be held, and what to do."""
     codecs, suffix = ", ".join(stream.codec_context.name for stream in streams), suffix_for(streams)

@@ -72,12 +72,15 @@ class Source(ABC):
     """Of the best video format that can hold its sound untouched."""
     sound: bytes = b""
     """What `heard` brings, as `stream_sound.described` says it; empty where it brings nothing."""
-    remark: str = ""
-    """What a user should know of it, a sentence without secrets; there once it is known."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[VideoFrame]:
         """The frames, once."""
+
+    @property
+    def remark(self) -> str:
+        """What a user should know of it, a sentence without secrets; there once it is known."""
+        return ""
 
     def heard(self) -> Sequence[SoundPacket]:
         """The sound that came since this was asked last, on the clock of the frames' `pts`."""
