@@ -1,7 +1,8 @@
 """Measure every engine and precision of a bundle here: `fsr-export bench`.
 
-open all of them -> memory, each in a process of its own -> one race, A B C A B C, so that all meet the same machine ->
-rows with their ratio to ONNX Runtime in fp32 and their share of the machine's peak.
+open all of them and hold them against the parity gate -> memory, each in a process of its own -> one race, A B C A B C,
+so that all meet the same machine -> rows with their ratio to ONNX Runtime in fp32 and their share of the machine's peak
+-> kept in the cache, for `auto` to go by.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from ..runtime.bench.figures import Timing, timing
 from ..runtime.bench.scenes import make_scene
 from ..runtime.bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
 from ..runtime.engines import AUTO, choose_detector, choose_engine, open_network
-from ..runtime.errors import EngineUnavailableError, UsageError
+from ..runtime.engines.speeds import keep_speeds
+from ..runtime.errors import EngineUnavailableError, OutputError, UsageError
 from ..runtime.look import LOOK_SIDE
 from ..runtime.machine import this_machine
+from ..runtime.pipeline import models_of_tier
 from ..runtime.pixels import RgbBatch
 from ..runtime.search import LOOK_BATCH, TILE_LONG, TILE_SHORT
+from .bench_gate import DETECTOR, LOOKS, Judge, speeds_of
 from .bench_memory import memory_of
 from .bench_result import BenchResult, Row
 from .bench_torch import BATCHES, torch_runners
@@ -48,6 +52,8 @@ class BenchConfig:
     """Of the same networks, to time PyTorch with: a bundle does not hold them."""
     seconds: float = 60.0
     """After which no round begins, once there were `MIN_ROUNDS`."""
+    keep: bool = True
+    """Whether `auto` goes by it from now on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,8 @@ class Runner:
     run: Callable[[RgbBatch], object]
     file: Path | None
     """None of PyTorch, which runs no file of the bundle."""
+    failures: Sequence[str] = ()
+    """Why the parity gate refuses it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +94,13 @@ def bench(config: BenchConfig, console: Console) -> BenchResult:
     bundle = open_bundle(config.bundle or default_folder())
     models = chosen(bundle, config.models)
     engines, skipped = engines_here("all")
-    runners = [
-        *yardstick_runners(engines, skipped),
-        *bundle_runners(bundle, models, engines, not config.models, skipped),
-    ]
-    runners += [Runner(*parts, None) for parts in torch_runners(models, config.checkpoints, skipped, console)]
-    loads = [load for name in dict.fromkeys(r.model for r in runners) for load in loads_of(name, models)]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("memory", total=len(runners))
+        task = progress.add_task("parity gate", total=None)
+        runners = list(yardstick_runners(engines, skipped))
+        runners += bundle_runners(bundle, models, engines, not config.models, skipped)
+        runners += [Runner(*parts, None) for parts in torch_runners(models, config.checkpoints, skipped, console)]
+        loads = [load for name in dict.fromkeys(r.model for r in runners) for load in loads_of(name, models)]
+        progress.update(task, description="memory", total=len(runners))
         memory = {}
         for runner in runners:
             if runner.file is not None:
@@ -103,22 +110,42 @@ def bench(config: BenchConfig, console: Console) -> BenchResult:
         progress.update(task, description="racing", total=None)
         milliseconds = race(runners, loads, config.seconds)
     peaks = peaks_of(milliseconds)
-    offered = set.intersection(*(set(model.files) for model in models))
-    search = choose_detector(AUTO, AUTO, bundle.manifest.detector.files)
+    rows = [
+        row_of(runner, load, milliseconds, memory.get(runner), peaks)
+        for load in loads
+        for runner in runners
+        if runner.model == load.model and runner.model != YARDSTICK
+    ]
     return BenchResult(
         machine=this_machine(),
         bundle=bundle.manifest.name,
         rounds=len(next(iter(milliseconds.values()))) // CALLS,
         peaks={f"{device} {kind}": round(rate / 1e9, 1) for (device, kind), rate in peaks.items()},
-        auto={"models": str(choose_engine(AUTO, AUTO, offered)), "detector": str(search)},
+        kept=_kept(rows, bundle, skipped) if config.keep else None,
+        auto=auto_choices(bundle),
         skipped=skipped,
-        rows=[
-            row_of(runner, load, milliseconds, memory.get(runner), peaks)
-            for load in loads
-            for runner in runners
-            if runner.model == load.model and runner.model != YARDSTICK
-        ],
+        rows=rows,
     )
+
+
+def _kept(rows: Sequence[Row], bundle: Bundle, skipped: list[str]) -> str | None:
+    """Where `rows` were kept for `auto`; if they could not be, `skipped` says why, and nothing of them is lost."""
+    try:
+        return str(keep_speeds(speeds_of(rows, bundle)))
+    except OutputError as error:
+        skipped.append(f"kept for auto: {error}")
+        return None
+
+
+def auto_choices(bundle: Bundle) -> dict[str, str]:
+    """What `auto` takes for the models of each tier and for the detector, and why."""
+    named = None if bundle.folder == default_folder() else bundle.folder
+    chosen = {}
+    for tier in dict.fromkeys(model.tier for model in bundle.manifest.models):
+        files = [model.files for model in models_of_tier(bundle, tier)]
+        choice = choose_engine(AUTO, AUTO, set.intersection(*map(set, files)), models=files, bundle=named)
+        chosen[f"tier {tier}"] = str(choice)
+    return {**chosen, "detector": str(choose_detector(AUTO, AUTO, bundle.manifest.detector.files, named))}
 
 
 def chosen(bundle: Bundle, names: Sequence[str]) -> list[ModelEntry]:
@@ -131,20 +158,22 @@ def chosen(bundle: Bundle, names: Sequence[str]) -> list[ModelEntry]:
 def bundle_runners(
     bundle: Bundle, models: Sequence[ModelEntry], engines: Sequence[str], with_detector: bool, skipped: list[str]
 ) -> Iterator[Runner]:
-    """Every file by every engine; what an engine refuses goes into `skipped`."""
+    """Every file by every engine, judged; what an engine refuses goes into `skipped`."""
+    judge = Judge(bundle)
     files: dict[str, Mapping[str, FileEntry]] = {model.name: model.files for model in models}
     if with_detector:
-        files["detector"] = bundle.manifest.detector.files
+        files[DETECTOR] = bundle.manifest.detector.files
     for name, by_precision in files.items():
         for precision, entry in by_precision.items():
             path = bundle.path(entry)
             for engine in engines:
                 try:
                     network = open_network(engine, path, precision)
+                    failures = judge.failures(name, network, precision)
                 except EngineUnavailableError as error:
                     skipped.append(f"{name} {precision} {engine}: {error}")
                 else:
-                    yield Runner(name, engine, precision, network.device, network, path)
+                    yield Runner(name, engine, precision, network.device, network, path, failures)
 
 
 def yardstick_runners(engines: Sequence[str], skipped: list[str]) -> Iterator[Runner]:
@@ -164,13 +193,13 @@ def loads_of(name: str, models: Sequence[ModelEntry]) -> Iterator[Load]:
     noise = np.random.default_rng(0)
     if name == YARDSTICK:
         yield Load(name, "", noise.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8), 1, MACS)
-    elif name == "detector":
+    elif name == DETECTOR:
         frame = np.zeros((1, TILE_SHORT, TILE_LONG, 3), np.uint8)
         scene, _ = make_scene(4, 0)
         frame[0, : len(scene)] = scene
         yield Load(name, f"{TILE_LONG}x{TILE_SHORT}", frame, 1, None)
         looks = noise.integers(0, 256, (LOOK_BATCH, LOOK_SIDE, LOOK_SIDE, 3), np.uint8)
-        yield Load(name, f"{LOOK_BATCH} looks", looks, LOOK_BATCH, None)
+        yield Load(name, f"{LOOK_BATCH} {LOOKS}", looks, LOOK_BATCH, None)
     else:
         model = next(model for model in models if model.name == name)
         for count in BATCHES:
@@ -234,4 +263,5 @@ def row_of(
         share_of_peak=round(macs / (own.p5 / 1e3) / peak, 3) if macs and peak else None,
         file_kilobytes=None if runner.file is None else round(runner.file.stat().st_size / 1e3, 1),
         memory_megabytes=None if memory is None else round(memory, 1),
+        failures=runner.failures,
     )

@@ -34,6 +34,8 @@ class Row:
     file_kilobytes: float | None
     memory_megabytes: float | None
     """That the model adds to a process of its own, with the largest load."""
+    failures: Sequence[str] = ()
+    """Why the parity gate refused it here; PyTorch has nothing to be held against."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,10 @@ class BenchResult:
     rounds: int
     peaks: Mapping[str, float]
     """By device and arithmetic: 10^9 multiply-accumulates a second that the best engine did with `export.yardstick`."""
+    kept: str | None
+    """The file in the cache that `auto` goes by from now on; None where that was not wanted or could not be."""
     auto: Mapping[str, str]
-    """What `--engine auto --precision auto` takes, and why."""
+    """By tier, and for the detector: what `--engine auto --precision auto` takes of this bundle, and why."""
     skipped: Sequence[str]
     """What could not be measured here, and why."""
     rows: Sequence[Row]
@@ -55,10 +59,12 @@ class BenchResult:
         return json.dumps({**asdict(self), "fastest": self.fastest()}, indent=1)
 
     def fastest(self) -> dict[str, str]:
-        """By model and load, what took least here."""
+        """By model and load, what took least here of what passed its gate."""
         best: dict[str, Row] = {}
         for row in self.rows:
             key = f"{row.model} {row.load}"
+            if row.failures:
+                continue
             if key not in best or row.milliseconds.p5 < best[key].milliseconds.p5:
                 best[key] = row
         return {key: f"{row.engine} {row.precision}" for key, row in best.items()}
@@ -85,7 +91,7 @@ def tables(result: BenchResult) -> Iterator[Table]:
             table.add_column(column, justify="right")
         own = [row for row in result.rows if row.model == model]
         for row, after in zip(own, [*own[1:], None], strict=True):
-            is_best = fastest[f"{model} {row.load}"] == f"{row.engine} {row.precision}"
+            is_best = fastest.get(f"{model} {row.load}") == f"{row.engine} {row.precision}"
             table.add_row(
                 *_cells(row), style="bold" if is_best else None, end_section=after is None or after.load != row.load
             )
@@ -94,14 +100,20 @@ def tables(result: BenchResult) -> Iterator[Table]:
 
 def closing_lines(result: BenchResult) -> Iterator[str]:
     """What is taken, what was fastest, and what is missing."""
+    fastest = result.fastest()
+    if result.kept is not None:
+        yield f"kept in {result.kept}: auto goes by it until the processor or a version of an engine changes"
     for part, choice in result.auto.items():
         yield f"auto, {part}: {choice}"
     for model in dict.fromkeys(row.model for row in result.rows):
         loads = dict.fromkeys(row.load for row in result.rows if row.model == model)
-        own = [f"{result.fastest()[f'{model} {load}']} at {load}" for load in loads]
-        yield f"fastest here, {model}: {', '.join(own)}"
+        own = [f"{fastest.get(f'{model} {load}', 'none')} at {load}" for load in loads]
+        yield f"fastest here of what passed its gate, {model}: {', '.join(own)}"
+    failed = {f"{row.model} {row.precision} {row.engine}": row.failures[0] for row in result.rows if row.failures}
+    for name, reason in failed.items():
+        yield f"failed its gate, auto leaves it alone: {name}: {reason}"
     for reason in result.skipped:
-        yield f"not measured: {reason}"
+        yield f"not {reason}" if reason.startswith("kept") else f"not measured: {reason}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -112,4 +124,5 @@ def _cells(row: Row) -> list[str]:
         None if row.memory_megabytes is None else f"{row.memory_megabytes:.0f}",
     ]
     times = f"{row.milliseconds.median:.3g} ({row.milliseconds.p5:.3g})"
-    return [row.load, row.engine, row.precision, times, f"{row.items_a_second:g}", *(cell or "" for cell in known)]
+    precision = f"{row.precision}, failed" if row.failures else row.precision
+    return [row.load, row.engine, precision, times, f"{row.items_a_second:g}", *(cell or "" for cell in known)]

@@ -236,12 +236,14 @@ def build(**given: Any) -> None:
     show_default=True,
     help="Race for about this long, at least three rounds; opening and compiling come on top.",
 )
+@click.option("--keep/--no-keep", default=True, show_default=True, help="Let `auto` go by what was measured.")
 @click.option("--json", "as_json", metavar="FILE", help="Write every figure as JSON; - prints it.")
 def bench(**given: Any) -> None:
     """Measure every engine and precision of BUNDLE on this machine, in one interleaved run.
 
     By default the package's own bundle. Latency at 1, 4 and 16 faces, throughput, size, memory, and the share of what
-    the machine can do at most.
+    the machine can do at most. Each is held against the parity gate first; from then on `fsr-run --engine auto
+    --precision auto` takes the fastest that passed.
 
     \b
     fsr-export bench                                                the package's own bundle

@@ -68,15 +68,16 @@ def measure_detector(reference: Detector, other: Detector, frames: Sequence[RgbI
         drifts += [_drift(a, b) for a, b, _ in pairs]
     if not found:
         raise InputError(f"the detector finds no face in {len(frames)} frames to compare on; give others with --faces")
-    drift = np.array(drifts or [np.inf])
+    far = (math.inf, math.inf)  # of no pair at all
+    mean, p95 = (float(np.mean(drifts)), float(np.percentile(drifts, 95))) if drifts else far
     return DetectorFigures(
         len(frames),
         found,
         missed,
         added,
         round(float(np.mean(ious or [0.0])), 4),
-        round(float(drift.mean()), 5),
-        round(float(np.percentile(drift, 95)), 5),
+        round(mean, 5),
+        round(p95, 5),
     )
 
 

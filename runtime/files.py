@@ -21,6 +21,13 @@ _LONGEST_HIDDEN = 100
 _TEMPORARY = re.compile(r"\.(\d+)\.partial(\.|$)")
 
 
+def cache_folder() -> Path:
+    """Where what can be made anew is kept: `$XDG_CACHE_HOME/fsr-edge`, by default below `~/.cache`."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = given if given.is_absolute() else Path.home() / ".cache"  # the specification: relative ones do not count
+    return base / "fsr-edge"
+
+
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
     """Yield a temporary name beside `final`; rename it to `final` on success, delete it on any failure.

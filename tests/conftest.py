@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,13 @@ from fsr.runtime.pixels import RgbImage
 # Before torch is imported, here and in the programs that tests start: its threads only get into each other's way
 # on networks this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What was built and timed on this machine is not found: `auto` goes by it. What other programs keep in the cache is.
+EMPTY = tempfile.TemporaryDirectory()
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+os.environ.setdefault("PIP_CACHE_DIR", str(CACHE / "pip"))
+os.environ.setdefault("MPLCONFIGDIR", str(CACHE / "matplotlib"))
+os.environ["XDG_CACHE_HOME"] = EMPTY.name
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests that press it would wait
 # for ever.

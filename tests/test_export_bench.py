@@ -26,6 +26,7 @@ from fsr.export.bench import (
     race,
     row_of,
 )
+from fsr.export.bench_gate import Judge, speeds_of
 from fsr.export.bench_memory import memory_of
 from fsr.export.bench_result import BenchResult, Row, closing_lines, lines, tables
 from fsr.export.bench_torch import BATCHES, COMPILED, EAGER, torch_runners
@@ -35,11 +36,19 @@ from fsr.runtime.bench.figures import Timing
 from fsr.runtime.bundle import default_folder, open_bundle
 from fsr.runtime.engines import Network, open_network
 from fsr.runtime.engines.choice import PROBE
+from fsr.runtime.engines.speeds import Speed, kept_speeds, speeds_file
 from fsr.runtime.errors import EngineUnavailableError, UsageError
 from fsr.runtime.machine import this_machine
 from fsr.runtime.pixels import RgbBatch
 
 NOISE = np.zeros((4, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty one, and where the times will be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return speeds_file()
 
 
 def runner(engine: str, precision: str, model: str = "face", file: Path | None = None) -> Runner:
@@ -134,7 +143,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_bundle_is_measured_whole(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_measured_whole(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, tmp_path: Path, cache: Path
+) -> None:
     monkeypatch.setattr(measured, "SIDE", 1)
     done = CliRunner().invoke(
         main, ["bench", str(tiny_bundle), "--seconds", "0.01", "--json", str(tmp_path / "bench.json")]
@@ -153,8 +164,12 @@ def test_a_bundle_is_measured_whole(monkeypatch: pytest.MonkeyPatch, tiny_bundle
     assert data["machine"]["packages"]["numpy"] == np.__version__
     assert data["fastest"]["detector 16 looks"] == "onnxruntime fp32"
     assert "pass --checkpoint" in data["skipped"][-1]
-    for words in ("edge-S-16x8", "auto, models: onnxruntime", "fastest here, detector", "not measured: torch"):
+    for words in ("edge-S-16x8", "auto, tier S: onnxruntime", "gate, detector: onn", "not measured: torch", "kept in"):
         assert words in done.output
+    assert data["kept"] == str(cache)
+    assert {(s.engine, s.precision) for s in kept_speeds()} == {("onnxruntime", "fp32")} and len(kept_speeds()) == 3
+    for choice in data["auto"].values():
+        assert choice.startswith("onnxruntime (fastest here of what passed its gate), fp32 (fsr-export bench: onnx")
 
 
 @pytest.mark.usefixtures("quick")
@@ -225,17 +240,98 @@ def test_the_table_marks_the_fastest_and_leaves_out_what_is_not_known() -> None:
         Row("face", "1", "onnxruntime", "fp32", Timing(2, 1.5), 500, 1, 0.75, 100, 20),
         Row("face", "1", "openvino", "int8", Timing(1, 0.5), 1000, 3, None, None, None),
     ]
-    result = BenchResult(this_machine(), "tiny", 3, {"cpu fp32": 50}, {"models": "onnxruntime"}, ["torch: no"], rows)
+    auto = {"tier S": "onnxruntime"}
+    result = BenchResult(this_machine(), "tiny", 3, {"cpu fp32": 50}, None, auto, ["torch: no"], rows)
     console = Console(width=120)
     with console.capture() as captured:
         for table in tables(result):
             console.print(table)
         console.print("\n".join([*lines(result), *closing_lines(result)]))
     text = captured.get()
-    for words in ("2 (1.5)", "3.00", "75%", "cpu fp32 50", "fastest here, face: openvino int8 at 1", "torch: no"):
+    for words in ("2 (1.5)", "3.00", "75%", "cpu fp32 50", "its gate, face: openvino int8 at 1", "torch: no"):
         assert words in text
     assert "None" not in text
     assert json.loads(result.to_json())["fastest"] == {"face 1": "openvino int8"}
+
+
+def test_what_fails_its_gate_is_never_the_fastest() -> None:
+    rows = [
+        Row("face", "1", "onnxruntime", "fp32", Timing(2, 2), 500, 1, None, 1, 1),
+        Row("face", "1", "openvino", "int8", Timing(1, 1), 1000, 2, None, 1, 1, ["loses 3 dB"]),
+        Row("other", "1", "openvino", "int8", Timing(1, 1), 1000, None, None, 1, 1, ["loses 3 dB"]),
+    ]
+    result = BenchResult(this_machine(), "tiny", 3, {}, None, {}, [], rows)
+    assert result.fastest() == {"face 1": "onnxruntime fp32"}
+    said = list(closing_lines(result))
+    assert "fastest here of what passed its gate, other: none at 1" in said
+    assert "failed its gate, auto leaves it alone: face int8 openvino: loses 3 dB" in said
+    console = Console(width=120)
+    with console.capture() as captured:
+        for table in tables(result):
+            console.print(table)
+    assert "int8, failed" in captured.get()
+
+
+def test_networks_are_judged_by_what_they_restore_and_find(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    judge = Judge(bundle)
+    network = open_network("onnxruntime", bundle.path(bundle.model("edge-S-16x8").files["fp32"]))
+    detector = open_network("onnxruntime", bundle.path(bundle.manifest.detector.files["fp32"]))
+    assert judge.failures("edge-S-16x8", network, "fp32") == judge.failures("detector", detector, "fp32") == []
+
+    class Changed:
+        """A network whose results are a little larger."""
+
+        def __init__(self, network: Network) -> None:
+            self.name, self.precision, self.device = network.name, network.precision, network.device
+            self.input_shape, self.outputs, self._network = network.input_shape, network.outputs, network
+
+        def __call__(self, batch: RgbBatch) -> dict[str, np.ndarray]:
+            return {name: value // 2 + value // 4 for name, value in self._network(batch).items()}
+
+    (reason,) = judge.failures("edge-S-16x8", Changed(network), "fp32")
+    assert "grey levels off" in reason
+    assert judge.failures("detector", Changed(detector), "fp32")
+
+
+def test_what_is_kept_is_the_time_of_a_face_and_of_a_picture(tiny_bundle: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    parts = ("onnxruntime", "fp32", Timing(9, 4), 1, None, None)
+    rows = [
+        Row("edge-S-16x8", "1", *parts, 1, None),
+        Row("edge-S-16x8", "4", *parts, 1, None, ["too far"]),
+        Row("edge-S-16x8", "4", EAGER, "fp32", Timing(1, 1), 1, None, None, None, None),
+        Row("edge-S-16x8", "4", "tensorrt", "fp32", Timing(1, 1), 1, None, None, 1, None),
+        Row("detector", "1280x736", *parts, 1, None),
+        Row("detector", "16 looks", *parts, 1, None),
+    ]
+    model, detector = bundle.model("edge-S-16x8").files["fp32"], bundle.manifest.detector.files["fp32"]
+    assert speeds_of(rows, bundle) == [
+        Speed(model.sha256, "onnxruntime", "fp32", 2.5, []),
+        Speed(detector.sha256, "onnxruntime", "fp32", 4, []),
+    ]
+
+
+@pytest.mark.usefixtures("quick")
+def test_times_that_cannot_be_kept_are_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, cache: Path
+) -> None:
+    cache.parent.parent.mkdir()
+    cache.parent.write_text("in the way")
+    monkeypatch.setattr(measured, "SIDE", 1)
+    done = CliRunner().invoke(main, ["bench", str(tiny_bundle), "--model", "edge-S-16x8", "--seconds", "0.01"])
+    assert done.exit_code == 0, done.output
+    assert f"not kept for auto: {cache}: cannot be written" in done.output
+
+
+@pytest.mark.usefixtures("quick")
+def test_times_are_not_kept_where_that_is_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, cache: Path
+) -> None:
+    monkeypatch.setattr(measured, "SIDE", 1)
+    result = bench(BenchConfig(tiny_bundle, ["edge-S-16x8"], [], 0, keep=False), Console(quiet=True))
+    assert result.kept is None and not cache.exists()
+    assert "not timed" in result.auto["tier S"] or "no int8" in result.auto["tier S"]
 
 
 def test_a_folder_or_file_where_the_figures_belong_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -149,8 +149,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 CASES = [
     # engines here, those that saturate, --engine, --precision, offered -> taken, and a part of why
-    (("onnxruntime", "openvino"), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly and faster here"),
-    (("onnxruntime",), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly and faster here"),
+    (("onnxruntime", "openvino"), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly here"),
+    (("onnxruntime",), (), AUTO, AUTO, BOTH, ("onnxruntime", "int8"), "computed correctly here"),
     (("onnxruntime", "openvino"), (), AUTO, AUTO, ("fp32",), ("onnxruntime", "fp32"), "there is no int8 in the bundle"),
     (("onnxruntime", "openvino"), (), AUTO, "fp32", BOTH, ("onnxruntime", "fp32"), "asked for"),
     (("onnxruntime", "openvino"), (), AUTO, "int8", BOTH, ("onnxruntime", "int8"), "asked for"),
@@ -161,7 +161,7 @@ CASES = [
         AUTO,
         BOTH,
         ("openvino", "int8"),
-        "computed correctly and faster here",
+        "computed correctly here",
     ),
     (("onnxruntime", "openvino"), (), AUTO, "fp16", ("fp16",), ("onnxruntime", "fp16"), "a CPU computes it in float32"),
     (
@@ -171,7 +171,7 @@ CASES = [
         AUTO,
         BOTH,
         ("openvino", "int8"),
-        "computed correctly and faster here",
+        "computed correctly here",
     ),
     (("onnxruntime",), ("onnxruntime",), AUTO, AUTO, BOTH, ("onnxruntime", "fp32"), "int8 saturates"),
     (("openvino",), ("openvino",), "openvino", AUTO, BOTH, ("openvino", "fp32"), "int8 saturates"),
@@ -210,7 +210,7 @@ def test_the_detector_is_in_int8_where_that_gains(here: Callable[..., None]) -> 
     for asked, taken in cases:
         detector = choose_detector(*asked, BOTH)
         assert (detector.engine, detector.precision) == taken
-    assert choose_detector(AUTO, AUTO, BOTH).why_precision == "int8 is no faster with onnxruntime"
+    assert "int8 is likely no faster with onnxruntime" in choose_detector(AUTO, AUTO, BOTH).why_precision
     assert choose_detector("openvino", "int8", ("fp32",)).precision == "fp32"
 
 
@@ -252,12 +252,16 @@ FACES = ("edge-S-16x8", "edge-S-32x4")
     [
         (
             (*FACES, "detector"),
-            ["int8 (computed correctly and faster here), detector: onnxruntime, fp32 (int8 is no faster"],
+            [
+                "int8 (computed correctly here; not timed: fsr-export bench does), detector: onnxruntime, fp32 "
+                "(int8 is likely no faster with onnxruntime; not timed"
+            ],
         ),
         (
             FACES,
             [
-                "int8 (computed correctly and faster here), detector: onnxruntime, fp32 (there is no int8 in the "
+                "int8 (computed correctly here; not timed: fsr-export bench does), detector: onnxruntime, fp32 "
+                "(there is no int8 in the "
                 "bundle), tier S"
             ],
         ),

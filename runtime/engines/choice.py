@@ -11,18 +11,19 @@ from .int8 import SATURATES, int8_is_exact, why_not_int8
 from .onnx_runtime import CUDA, import_onnxruntime
 from .opening import open_network
 from .plan_choice import PRECISIONS, Files, choose_flavour, choose_plans, require_flavour
+from .speeds import BENCH, kept_speeds, rank
 from .tensorrt import TensorRtNetwork
 from .trt_library import FLAVOURS
 
 AUTO = "auto"
 
 INT8_ENGINES = ("onnxruntime", "openvino")
-"""The engines of a CPU, fastest first for faces in int8: OpenVINO takes .96 to 1.43 times the CPU time of ONNX Runtime
-for tier L, and 1.5 to 2.7 times for S; measured with 1, 4 and 16 faces."""
+"""The engines of a CPU where none was timed, fastest first for faces in int8: OpenVINO takes .96 to 1.43 times the CPU
+time of ONNX Runtime for tier L, and 1.5 to 2.7 times for S; measured with 1, 4 and 16 faces."""
 
 DETECTOR_INT8_ENGINES = ("openvino",)
-"""Those that gain from int8 for the detector: OpenVINO is 1.4 times as fast as ONNX Runtime in fp32, which in int8 is
-no faster than that; measured at 1280x736."""
+"""Those likely to gain from int8 for the detector where none was timed: OpenVINO is 1.4 times as fast as ONNX Runtime
+in fp32, which in int8 is no faster than that, and with AVX2 alone slower; measured at 1280x736."""
 
 PROBE = bytes.fromhex(
     "080812086673722d656467653a630a170a05696d616765120473616d6522084964656e74697479120570726f62655a200a05"
@@ -30,6 +31,10 @@ PROBE = bytes.fromhex(
     "4e0a0208010a0208010a02080342040a00100d"
 )
 """An ONNX file: the identity of uint8 (N, 1, 1, 3), from `image` to `same`."""
+
+
+TOLD = 3
+"""Times that are said with a choice."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Choice:
     """A clause, such as `no CUDA provider in this onnxruntime`."""
     precision: str = "fp32"
     why_precision: str = "asked for"
-    """A clause, such as `computed correctly and faster here`."""
+    """A clause, such as `computed correctly here`."""
 
     def __str__(self) -> str:
         return f"{self.engine} ({self.why}), {self.precision} ({self.why_precision})"
@@ -58,12 +63,14 @@ def choose_engine(
     """The engine called `name` once it has proved that it runs here, and the precision it should run in.
 
     `auto` takes TensorRT where plans of all `models` passed their gate on this GPU, in the precision that was measured
-    fastest; else ONNX Runtime on a GPU if that works; on a CPU the first there is of `int8_engines` in int8 and ONNX
-    Runtime else: in float32 OpenVINO needs 1.2 to 1.4 times as long for the detector and as long for faces, measured.
+    fastest; else what `fsr-export bench` found fastest here of all that passed. Where it was not run: ONNX Runtime on a
+    GPU if that works; on a CPU the first there is of `int8_engines` in int8 and ONNX Runtime else: in float32 OpenVINO
+    needs 1.2 to 1.4 times as long for the detector and as long for faces, measured.
 
-    precision: fp32, fp16, int8, or `auto`: int8 on a CPU where it is among the precisions `offered` and is exact and
-    fast, fp32 everywhere else. int8_engines: those that gain from it, fastest first. models: the files of each, by
-    precision; without them TensorRT is chosen by name alone. bundle: theirs, where it is not the package's own.
+    precision: fp32, fp16, int8, or `auto`, which is chosen likewise: where nothing was timed int8 on a CPU where it is
+    among the precisions `offered` and is exact and fast, fp32 everywhere else. int8_engines: those that gain from it,
+    fastest first. models: the files of each, by precision; without them nothing is known of plans and times. bundle:
+    theirs, where it is not the package's own.
 
     Raises:
         EngineUnavailableError: no engine of that name, or it cannot run here, or its int8 is wrong here.
@@ -71,32 +78,22 @@ def choose_engine(
     precisions = PRECISIONS if precision == AUTO else (precision,)
     if name in FLAVOURS:
         return _planned(name, precisions, models, bundle)
+    why_planned = ""
+    if name == AUTO and models:
+        flavour, best, why_planned = choose_flavour(models, precisions, bundle)
+        if flavour is not None:
+            return Choice(flavour, "its plans are for this GPU", best, why_planned)
+    timed = _timed(name, precision, models)
+    if isinstance(timed, Choice):
+        return timed
     if name != AUTO:
         open_network(name, PROBE)
         why = "asked for by name"
     else:
-        flavour, best, why_planned = choose_flavour(models, precisions, bundle) if models else (None, "", "")
-        if flavour is not None:
-            return Choice(flavour, "its plans are for this GPU", best, why_planned)
         works, why = _cuda()
         why = "; ".join(filter(None, [why_planned, why]))
         name = "onnxruntime-cuda" if works else AUTO
-    in_float = "onnxruntime" if name == AUTO else name
-    on_gpu = name == "onnxruntime-cuda"
-    if precision == "int8":
-        engine, refusals = _first([name] if name != AUTO else INT8_ENGINES, _why_wrong)
-        if engine is None:
-            raise EngineUnavailableError(f"--precision int8: {'; '.join(refusals)}; take --precision fp32")
-        return Choice(engine, "; ".join([why, *refusals]), "int8", "asked for")
-    if precision != AUTO:
-        reason = "asked for; a CPU computes it in float32" if precision == "fp16" and not on_gpu else "asked for"
-        return Choice(in_float, why, precision, reason)
-    if on_gpu or "int8" not in offered:
-        return Choice(in_float, why, "fp32", "int8 is for CPUs" if on_gpu else "there is no int8 in the bundle")
-    engine, refusals = _first([e for e in int8_engines if name in (AUTO, e)], why_not_int8)
-    if engine is None:
-        return Choice(in_float, why, "fp32", "; ".join(refusals) or f"int8 is no faster with {in_float}")
-    return Choice(engine, "; ".join([why, *refusals]), "int8", "computed correctly and faster here")
+    return _untimed(name, why, precision, offered, int8_engines, timed)
 
 
 def require_engine(name: str) -> str:
@@ -114,9 +111,9 @@ def require_engine(name: str) -> str:
 def choose_detector(name: str, precision: str, offered: Collection[str] | Files, bundle: Path | None = None) -> Choice:
     """The engine and precision of the detector, for the `name` and `precision` that the models were asked for in.
 
-    Of int8 it takes what gains from it, OpenVINO, and that by name alone: at every new size of picture OpenVINO
-    prepares itself anew for 20 ms, more than it saves, and it takes 60 MB more. Of TensorRT it takes a plan that is
-    there; without one the detector stays with ONNX Runtime, and the choice says so.
+    Where nothing was timed it takes of int8 what gains from it, OpenVINO, and that by name alone: at every new size of
+    picture OpenVINO prepares itself anew for 20 ms, more than it saves, and it takes 60 MB more. Of TensorRT it takes
+    a plan that is there; without one the detector stays with ONNX Runtime, and the choice says so.
     """
     models = [offered] if isinstance(offered, Mapping) else []
     if name in FLAVOURS:
@@ -137,6 +134,63 @@ def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files], b
         return Choice(flavour, "asked for by name", precisions[-1])
     precision, why = choose_plans(flavour, models, precisions, passed=False, bundle=bundle)
     return Choice(flavour, "asked for by name", precision, why)
+
+
+def _timed(name: str, precision: str, models: Sequence[Files]) -> Choice | str:
+    """What was fastest here of what passed its gate, as far as all `models` were timed; else a clause that says so."""
+    if AUTO not in (name, precision):
+        return ""
+    try:
+        speeds = kept_speeds()
+    except EngineUnavailableError as error:
+        return f"{error}; {BENCH} times it anew"
+    ranked = rank(models, PRECISIONS if precision == AUTO else (precision,), speeds)
+    ranked = {pair: milliseconds for pair, milliseconds in ranked.items() if name in (AUTO, pair[0])}
+    times = ", ".join(f"{engine} {kind} {ms:.3g}" for (engine, kind), ms in list(ranked.items())[:TOLD])
+    for engine, kind in ranked:
+        if _runs(engine, kind):
+            why = "fastest here of what passed its gate" if name == AUTO else "asked for by name"
+            reasons = ["asked for"] * (precision != AUTO) + [f"{BENCH}: {times} ms"]
+            return Choice(engine, why, kind, "; ".join(reasons))
+    return f"not timed: {BENCH} does"
+
+
+def _runs(engine: str, precision: str) -> bool:
+    """Whether an engine that was timed is still here, and right."""
+    try:
+        open_network(engine, PROBE)
+        return precision != "int8" or int8_is_exact(engine)
+    except EngineUnavailableError:
+        return False
+
+
+def _untimed(
+    name: str, why: str, precision: str, offered: Collection[str], int8_engines: Sequence[str], timed: str
+) -> Choice:
+    """By what engines and processors do in general.
+
+    name: `auto` stands for a CPU. timed: a clause why nothing better is known.
+
+    Raises:
+        EngineUnavailableError: int8 was asked for and is wrong here.
+    """
+    in_float = "onnxruntime" if name == AUTO else name
+    on_gpu = name == "onnxruntime-cuda"
+    if precision == "int8":
+        engine, refusals = _first([name] if name != AUTO else INT8_ENGINES, _why_wrong)
+        if engine is None:
+            raise EngineUnavailableError(f"--precision int8: {'; '.join(refusals)}; take --precision fp32")
+        return Choice(engine, "; ".join([why, *refusals]), "int8", "asked for")
+    if precision != AUTO:
+        reason = "asked for; a CPU computes it in float32" if precision == "fp16" and not on_gpu else "asked for"
+        return Choice(in_float, why, precision, reason)
+    if on_gpu or "int8" not in offered:
+        return Choice(in_float, why, "fp32", "int8 is for CPUs" if on_gpu else "there is no int8 in the bundle")
+    engine, refusals = _first([e for e in int8_engines if name in (AUTO, e)], why_not_int8)
+    if engine is None:
+        refusals = refusals or [f"int8 is likely no faster with {in_float}", timed]
+        return Choice(in_float, why, "fp32", "; ".join(refusals))
+    return Choice(engine, "; ".join([why, *refusals]), "int8", f"computed correctly here; {timed}")
 
 
 def _first(names: Sequence[str], why_not: Callable[[str], str | None]) -> tuple[str | None, list[str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shlex
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ..bundle import MANIFEST, default_folder
 from ..errors import EngineUnavailableError, OutputError
-from ..files import write_bytes, write_text
+from ..files import cache_folder, write_bytes, write_text
 from ..strict_json import from_json
 from .cuda_device import Gpu
 from .plan_record import VERSION, Plan, PlanKey, PlanParity, PlanRecord, capability_text
@@ -33,10 +32,8 @@ AGAIN = "--rebuild"
 
 
 def plans_folder() -> Path:
-    """Where plans are kept: `$XDG_CACHE_HOME/fsr-edge/engines`, by default below `~/.cache`."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    base = given if given.is_absolute() else Path.home() / ".cache"  # the specification: relative ones do not count
-    return base / "fsr-edge" / "engines"
+    """Where plans are kept, in the cache."""
+    return cache_folder() / "engines"
 
 
 def store_plan(
