@@ -111,6 +111,10 @@ def video_moments(source: SourceFile) -> Generator[Moment, None, None]:
             raise InputError(str(reader.failure))
 
 
+DIGITS = 16
+"""Of a SHA-256, that tell one picture from any other: by chance two of 10^5 have the same ones once in 10^9 times."""
+
+
 def sha256_of(path: Path) -> str:
     """Of a file, read piece by piece: a video may be larger than the memory."""
     digest = hashlib.sha256()

@@ -19,6 +19,7 @@ from ..runtime.errors import InputError, NoFaceError
 from ..runtime.geometry import Transform, compose, crop_from_landmarks, resize, warp
 from ..runtime.media.images import read_image
 from ..runtime.pixels import RgbBatch, RgbImage
+from .moments import sha256_of
 
 COUNT = 64
 ORIGIN = (
@@ -44,6 +45,15 @@ def portraits() -> list[RgbImage]:
     Raises:
         InputError: scikit-image or matplotlib is not installed.
     """
+    return [read_image(path) for path in _portrait_files()]
+
+
+def portrait_hashes() -> list[str]:
+    """SHA-256 of their files; errors as of `portraits`."""
+    return [sha256_of(path) for path in _portrait_files()]
+
+
+def _portrait_files() -> list[Path]:
     try:
         import matplotlib
         import skimage.data
@@ -51,8 +61,10 @@ def portraits() -> list[RgbImage]:
         raise InputError(
             f"the example portraits come with scikit-image and matplotlib: {error}; install fsr-edge[train]"
         ) from error
-    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
-    return [np.asarray(skimage.data.astronaut()), read_image(hopper)]
+    return [
+        Path(skimage.data.__file__).parent / "astronaut.png",
+        Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg",
+    ]
 
 
 def parity_faces(framing: str, input_size: int, output_size: int, count: int = COUNT, seed: int = 0) -> ParityFaces:

@@ -24,6 +24,7 @@ from ..train.metrics import protocol_named
 from .check_detector import check_detector, detector_frames
 from .check_faces import DRIFT_FACES, PROTOCOL, SSIM_FACES, Tools, check_model
 from .check_result import Checked, CheckResult, Variant
+from .known_pictures import known_pictures
 from .parity import GATE_RULES
 from .parity_faces import Originals, open_originals
 from .report import write_report
@@ -170,9 +171,12 @@ def unrun(model: str, precisions: Sequence[str], variants: Mapping[Variant, Engi
 
 
 def notes(bundle: Bundle, originals: Originals | None, tools: Tools) -> list[str]:
-    parity = bundle.manifest.parity_set
+    parity, known = bundle.manifest.parity_set, known_pictures(bundle)
+    seen = [reason for sha256 in parity.pictures if (reason := known.why(sha256))]
+    apart = f"; a picture of it is {seen[0]}" if seen else f"; {known.apart}" if parity.pictures else ""
     said = [
-        f"parity set: {parity.faces} faces; {parity.origin} ({parity.licence}); half of the inputs are degraded too",
+        f"parity set: {parity.faces} faces; {parity.origin} ({parity.licence}); half of the inputs are degraded too"
+        f"{apart}",
         f"PSNR over red, green and blue, no border cut; a loss is paired face by face; SSIM of {SSIM_FACES} faces: "
         f"{protocol_named(PROTOCOL).rule}",
         f"points moved: the detector's five, on {DRIFT_FACES} restored faces of each set",

@@ -13,24 +13,26 @@ from ..runtime.pixels import RgbImage
 from .check_faces import REFERENCE
 from .check_result import DetectorRow, Variant
 from .detector_parity import at_sizes, gate_detector, measure_detector
-from .parity_faces import IN_CALIBRATION, calibration_hashes, choose_pictures
+from .known_pictures import known_pictures
+from .parity_faces import choose_pictures
 
 DETECTOR_PICTURES = 40
 
 
 def detector_frames(bundle: Bundle, folder: Path | None) -> dict[str, list[RgbImage]]:
-    """Frames to search: the parity set's sheets at three sizes, and some pictures of one's own, apart from calibration.
+    """Frames to search: the parity set's sheets at three sizes, and some of one's own that the bundle never saw.
 
     Raises:
-        InputError: int8 was calibrated on each of those pictures.
+        InputError: there are none.
     """
     sheets = [read_image(bundle.path(entry)) for entry in bundle.manifest.parity_set.high.values()]
     smallest = min(sheets, key=lambda sheet: sheet.size)
     frames = {"sheets of the parity set": at_sizes(smallest)}
     if folder is not None and folder.is_dir():
-        chosen = choose_pictures(find_images(folder), DETECTOR_PICTURES, calibration_hashes(bundle))
+        chosen = choose_pictures(find_images(folder), DETECTOR_PICTURES, known_pictures(bundle))
         if not chosen.hashes:
-            raise InputError(f"{folder}: no picture to check on: {chosen.calibrated} {IN_CALIBRATION}")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in chosen.known.items())
+            raise InputError(f"{folder}: no picture to check on: {reasons}")
         frames[str(folder)] = list(_readable(chosen.hashes))
     return frames
 

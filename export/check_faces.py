@@ -7,16 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from ..calibration.drift import (
-    SAME_PERSON,
-    IdentityDrift,
-    IdentityNetwork,
-    LandmarkDrift,
-    embeddings,
-    find_faces,
-    identity_drift,
-    landmark_drift,
-)
+from ..calibration.drift import LandmarkDrift, find_faces, landmark_drift
+from ..calibration.identity import SAME_PERSON, IdentityDrift, IdentityNetwork, embeddings, identity_drift
 from ..runtime.bundle import Bundle, ModelEntry, check_file
 from ..runtime.detect import Detector
 from ..runtime.engines import Engine, open_engine
@@ -33,7 +25,7 @@ REFERENCE = "onnxruntime"
 PROTOCOL = "sparnet"
 """Of SSIM; see `train.metrics`. PSNR is that of `parity`, over all colours."""
 
-SSIM_FACES, DRIFT_FACES, IDENTITY_FACES = 32, 64, 16
+SSIM_FACES, DRIFT_FACES, IDENTITY_FACES = 32, 64, 8
 """Of each set, spread evenly: enough for a mean, and these cost more than the network itself."""
 WORST_SHOWN = 3
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..calibration.drift import IdentityDrift, LandmarkDrift
+from ..calibration.drift import LandmarkDrift
+from ..calibration.identity import IdentityDrift
 from ..runtime.machine import Machine
 from ..runtime.pixels import RgbImage
 from .detector_parity import DetectorFigures

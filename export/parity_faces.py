@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..calibration.calibration_set import read_description
 from ..calibration.crops import outside_share
 from ..runtime.bundle import Bundle, ModelEntry, check_file
 from ..runtime.detect import Detector
@@ -27,12 +26,9 @@ from ..runtime.pixels import RgbBatch, RgbImage
 from ..runtime.search import FaceSearch, FoundFace, width_of
 from ..runtime.tiles import untile
 from ..train.degrade import shrink
+from .known_pictures import KnownPictures, known_pictures
 from .parity import ParityFaces, restore
 
-CALIBRATION = "calibration.json"
-"""Description of the set behind int8, where a bundle has one."""
-
-IN_CALIBRATION = "in the calibration set"
 TOO_SMALL = "without a face large enough"
 MAX_UPSCALE = 1.35
 """A face is left out where its crop would enlarge the picture by more, as `fsr-train prepare` does."""
@@ -118,22 +114,22 @@ class Chosen:
 
     hashes: Mapping[Path, str | None]
     """SHA-256 of each; None of what cannot be read."""
-    calibrated: int
-    """Pictures that were passed over since int8 was calibrated on them."""
+    known: Mapping[str, int]
+    """Pictures that were passed over since the bundle has seen them, by where."""
 
 
-def choose_pictures(pictures: Sequence[Path], count: int, calibrated: Collection[str] | None) -> Chosen:
-    """Up to `count`, spread evenly, without those of the hashes `calibrated`.
+def choose_pictures(pictures: Sequence[Path], count: int, known: KnownPictures) -> Chosen:
+    """Up to `count`, spread evenly, without those that are `known`.
 
     As many as are wanted are read at a time, since a folder may hold far more.
     """
-    rest, apart, passed_over = list(pictures), dict[Path, str | None](), 0
+    rest, apart, passed_over = list(pictures), dict[Path, str | None](), Counter[str]()
     while rest and len(apart) < count:
         some = {rest[index]: _sha256(rest[index]) for index in spread(len(rest), count)}
         rest = [picture for picture in rest if picture not in some]
-        new = {picture: sha256 for picture, sha256 in some.items() if sha256 not in (calibrated or ())}
-        passed_over += len(some) - len(new)
-        apart |= new
+        reasons = {picture: known.why(sha256) for picture, sha256 in some.items()}
+        passed_over.update(reason for reason in reasons.values() if reason)
+        apart |= {picture: sha256 for picture, sha256 in some.items() if not reasons[picture]}
     in_order = [picture for picture in pictures if picture in apart]
     return Chosen({in_order[index]: apart[in_order[index]] for index in spread(len(apart), count)}, passed_over)
 
@@ -155,18 +151,26 @@ def _of_pack(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int) -> O
         raise InputError(
             f"{path}: got {pack.count('test')} test faces in {kind[0]} framing, {kind[1]} px, expected some in {wanted}"
         )
-    chosen = spread(pack.count("test"), count)
-    names = [pack.faces["test"][index].name for index in chosen]
+    known = known_pictures(bundle)
+    faces = pack.faces["test"]
+    reasons = [known.why(face.picture) for face in faces]
+    left_out = Counter(reason for reason in reasons if reason)
+    new = [index for index, reason in enumerate(reasons) if not reason]
+    if not new:
+        raise InputError(f"{path}: no test face to check on: {_counts(left_out)}")
+    chosen = [new[index] for index in spread(len(new), count)]
     trained_on = {data.sha256 for model in bundle.manifest.models for data in model.data}
     apart = "test faces of a pack, no person of which it trains on"
     apart += "; models here were trained on its other faces" if pack.sha256["train"] in trained_on else ""
-    apart += "; packs do not keep their pictures' hashes, so calibration could not be compared"
-    return Originals(f"{pack.source} test", {kind: (names, read_split(pack, "test")[chosen])}, {}, apart)
+    named = all(face.picture for face in faces)
+    apart += f"; {known.apart}" if named else "; the pack keeps no hashes of its pictures to compare"
+    names = [faces[index].name for index in chosen]
+    return Originals(f"{pack.source} test", {kind: (names, read_split(pack, "test")[chosen])}, left_out, apart)
 
 
 def _of_folder(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int, advance: Callable[[], None]) -> Originals:
-    calibrated = calibration_hashes(bundle)
-    chosen = choose_pictures(find_images(path), count, calibrated)
+    known = known_pictures(bundle)
+    chosen = choose_pictures(find_images(path), count, known)
     search = open_search(bundle, kinds)
     seen: set[str] = set()
 
@@ -185,26 +189,20 @@ def _of_folder(path: Path, bundle: Bundle, kinds: Sequence[Kind], count: int, ad
     with ThreadPoolExecutor(cores()) as pool:  # decoding, searching and warping leave the interpreter's lock
         looks = dict(zip(chosen.hashes, pool.map(look, chosen.hashes), strict=True))
     found = {str(p.relative_to(path)): crops for p, crops in looks.items() if isinstance(crops, dict)}
-    left_out = Counter(reason for reason in looks.values() if isinstance(reason, str))
-    if chosen.calibrated:
-        left_out[IN_CALIBRATION] = chosen.calibrated
+    left_out = Counter(reason for reason in looks.values() if isinstance(reason, str)) + Counter(chosen.known)
     if not found:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.most_common())
-        raise InputError(f"{path}: no face to check on in {left_out.total()} pictures: {reasons}")
+        raise InputError(f"{path}: no face to check on in {left_out.total()} pictures: {_counts(left_out)}")
     crops = {}
     for kind in kinds:
         names = [name for name, by_kind in found.items() if kind in by_kind]
         if names:
             crops[kind] = names, np.stack([found[name][kind] for name in names])
-    return Originals(str(path), crops, dict(left_out.most_common()), _apart(calibrated, left_out))
+    return Originals(str(path), crops, dict(left_out.most_common()), known.apart)
 
 
-def _apart(calibrated: frozenset[str] | None, left_out: Mapping[str, int]) -> str:
-    training = "bundles keep no hashes of training pictures, so those could not be compared"
-    if calibrated is None:
-        return f"the bundle has no calibration set; {training}"
-    overlap = left_out.get(IN_CALIBRATION, 0)
-    return f"apart from the {len(calibrated)} calibration pictures by SHA-256 ({overlap} left out for it); {training}"
+def _counts(left_out: Counter[str]) -> str:
+    """Such as `3 not readable, 1 in the training data`."""
+    return ", ".join(f"{number} {reason}" for reason, number in left_out.most_common())
 
 
 def open_search(bundle: Bundle, kinds: Sequence[Kind]) -> FaceSearch:
@@ -232,13 +230,3 @@ def crop_largest(image: RgbImage, search: FaceSearch, kinds: Sequence[Kind]) -> 
             continue
         crops[name, size] = warp(image, crop_from_image, (size, size))
     return crops or reason
-
-
-def calibration_hashes(bundle: Bundle) -> frozenset[str] | None:
-    """SHA-256 of every picture and video behind int8; None of a bundle without a calibration set.
-
-    Raises:
-        CalibrationError: its description is damaged.
-    """
-    path = bundle.folder / CALIBRATION
-    return frozenset(source.sha256 for source in read_description(path).sources) if path.is_file() else None

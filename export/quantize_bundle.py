@@ -16,16 +16,17 @@ from ..runtime.bundle import Bundle, ModelEntry, check_file, open_bundle
 from ..runtime.detect import Detector
 from ..runtime.engines import open_engine
 from ..runtime.engines.onnx_runtime import open_session
-from ..runtime.errors import InputError, OutputError, ParityError, UsageError
+from ..runtime.errors import CalibrationError, InputError, OutputError, ParityError, UsageError
 from ..runtime.files import require_writable, write_bytes, write_text
 from ..runtime.pixels import RgbBatch
 from ..runtime.runs.progress import progress
 from .check_detector import detector_frames
 from .detector_parity import DetectorFigures, detector_words, gate_detector, measure_detector
 from .extend_bundle import DETECTOR, Reduced, add_precision, add_to_card, chosen_parts, copied
+from .known_pictures import CALIBRATION
 from .layer_search import Attempt, cheap_input, search
 from .parity import ParityFaces, ParityFigures, gate, measure, restore
-from .parity_faces import CALIBRATION, open_originals, own_faces, stored_faces
+from .parity_faces import open_originals, own_faces, stored_faces
 from .quantize import Calibrated, QuantizeConfig
 
 HELD_OUT = 8
@@ -169,6 +170,7 @@ def quantize_bundle(request: QuantizeRequest, console: Console) -> tuple[list[Re
     models, with_detector = chosen_parts(bundle, request.models, "int8")
     calibration = open_set(request.calibration)
     require_one_set(bundle, calibration.id)
+    require_apart(bundle, calibration)
     for model in models:
         calibration.require_framing(model.framing)
         calibration.faces(model.input_size)
@@ -209,6 +211,20 @@ def require_one_set(bundle: Bundle, wanted: str) -> None:
         raise UsageError(
             f"{bundle.folder}: its int8 is from calibration set {there}, got set {wanted}; give that one, or quantize "
             "the bundle without int8"
+        )
+
+
+def require_apart(bundle: Bundle, calibration: CalibrationSet) -> None:
+    """Refuse a calibration set that holds a picture which the bundle's parity set, that the gate uses, is made of.
+
+    Raises:
+        CalibrationError: it is so.
+    """
+    judged = set(bundle.manifest.parity_set.pictures)
+    if both := [source.name for source in calibration.description.sources if source.sha256 in judged]:
+        raise CalibrationError(
+            f"{calibration.folder}: holds {both[0]}, of which the parity set of {bundle.folder} is made too: the gate "
+            "would judge int8 on what it was calibrated on; collect the set without it"
         )
 
 

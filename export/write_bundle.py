@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ..calibration.parity_set import COUNT, LICENCE, ORIGIN, parity_faces
+from ..calibration.parity_set import COUNT, LICENCE, ORIGIN, parity_faces, portrait_hashes
 from ..runtime.bundle import (
     VERSION,
     Bundle,
@@ -45,6 +45,7 @@ from ..train.pack import PackInfo, open_pack
 from ..train.restore import restore
 from .card import write_card
 from .detector import YUNET_SOURCE, fetch_yunet, make_detector
+from .known_pictures import KnownPictures, training_pictures, write_training
 from .native_ranges import measure_native_sizes, ranges_by_tier
 from .to_onnx import compare, require_parity, to_onnx
 
@@ -80,9 +81,16 @@ def write_bundle(config: BundleConfig, console: Console) -> Bundle:
         raise UsageError("got two checkpoints of the same tier, input size and scale, expected different ones")
     if len(framings := {c.framing for c in checkpoints.values()}) > 1:
         raise UsageError(f"got checkpoints in {' and '.join(sorted(framings))} framing, expected one framing a bundle")
+    seen = training_pictures(entry for c in checkpoints.values() for entry in data_behind(c.training))
+    if any(map(KnownPictures(training=seen.pictures).why, portrait_hashes())):
+        raise CheckpointError(
+            "a checkpoint learned from a portrait that the parity set is made of, so nothing could be judged on that; "
+            "train it without"
+        )
     packs = [open_pack(path) for path in config.packs]
     require_fitting(packs, list(checkpoints.values()))
     with new_folder(config.output) as folder:
+        write_training(folder, seen)
         write_bytes(folder / "detector.onnx", detector_bytes(config.detector))
         models = []
         for name, checkpoint in checkpoints.items():
@@ -189,7 +197,7 @@ def add_model(folder: Path, name: str, checkpoint: Checkpoint, packs: Sequence[P
         colour_order="rgb",
         value_range="uint8",
         files={"fp32": file_entry(folder, file)},
-        data=[DataEntry(**entry) for entry in data_behind(training)],
+        data=[DataEntry(**{f.name: entry[f.name] for f in fields(DataEntry)}) for entry in data_behind(training)],
         training=history(training),
         licence=licence,
         multiply_accumulates=multiply_accumulates(network),
@@ -241,7 +249,7 @@ def add_parity_set(folder: Path, checkpoints: Mapping[str, Checkpoint]) -> Parit
                 restored=_add_tiles(folder, f"parity/restored-{name}.png", restore(checkpoint.build(), faces.low)),
             )
         )
-    return ParitySet(COUNT, TILE_COLUMNS, ORIGIN, LICENCE, high, outputs)
+    return ParitySet(COUNT, TILE_COLUMNS, ORIGIN, LICENCE, high, outputs, portrait_hashes())
 
 
 def _add_tiles(folder: Path, file: str, faces: np.ndarray) -> FileEntry:

@@ -153,6 +153,8 @@ class ParitySet:
     high: dict[str, FileEntry]
     """High-resolution faces, by framing and size, such as `runtime-128`."""
     outputs: list[ParityOutput]
+    pictures: list[str] = field(default_factory=list)
+    """SHA-256 of the pictures that the faces are from."""
 
 
 @dataclass(frozen=True)

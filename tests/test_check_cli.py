@@ -21,9 +21,11 @@ from test_export_cli import assert_one_line
 from tiny_models import FRAMING, tiny_onnx, write_portrait_pack
 
 from fsr.calibration.calibration_set import VERSION, Description, SourceEntry, id_of
+from fsr.calibration.moments import DIGITS
 from fsr.calibration.parity_set import parity_faces
 from fsr.export.check_detector import detector_frames
 from fsr.export.cli import main
+from fsr.export.known_pictures import KnownPictures
 from fsr.export.parity_faces import choose_pictures
 from fsr.runtime.bundle import Manifest, file_entry, open_bundle, read_manifest, write_manifest
 from fsr.runtime.engines import FakeEngine, open_engine
@@ -183,7 +185,9 @@ def test_faces_of_ones_own(tiny_bundle: Path, pictures: Path) -> None:
     own = [m for m in told["models"] if m["data"] == str(pictures)]
     assert [m["faces"] for m in own] == [2, 2] and own[0]["reference"] == "ONNX Runtime fp32"
     assert own[0]["variants"] == []  # float32 by ONNX Runtime is the reference; it was held against PyTorch's
-    assert any("no calibration set" in note for note in told["notes"])
+    apart = "apart from the bundle's 1 training pictures by SHA-256; it names no calibration pictures"
+    assert f"{pictures}: {apart}" in told["notes"]
+    assert told["notes"][0].endswith(apart), "the parity set's portraits"
 
 
 def calibrated_on(bundle: Path, *pictures: Path) -> None:
@@ -203,7 +207,8 @@ def test_faces_of_the_calibration_set_are_left_out_and_counted(
     assert told["left_out"]["in the calibration set"] == 2  # and its copy
     own = next(m for m in told["models"] if m["data"] == str(pictures))
     assert own["faces"] == 1 and [v["worst_faces"][0]["name"] for v in own["variants"]] == ["collins.png"]
-    assert any("apart from the 1 calibration pictures by SHA-256 (2 left out" in note for note in told["notes"])
+    apart = "apart from the bundle's 1 calibration pictures and 1 training pictures by SHA-256"
+    assert f"{pictures}: {apart}" in told["notes"]
 
 
 def test_the_detector_is_not_judged_on_pictures_of_the_calibration_set(
@@ -229,9 +234,10 @@ def test_as_many_pictures_as_are_wanted_are_chosen_besides_calibration(
     pictures = [tmp_path / str(number) for number in range(10)]
     for picture in pictures:
         picture.write_text(picture.name)
-    chosen = choose_pictures(pictures, count, {hashlib.sha256(name.encode()).hexdigest() for name in calibrated})
+    seen = frozenset(hashlib.sha256(name.encode()).hexdigest()[:DIGITS] for name in calibrated)
+    chosen = choose_pictures(pictures, count, KnownPictures(calibration=seen))
     assert "".join(picture.name for picture in chosen.hashes) == expected
-    assert chosen.calibrated == len(calibrated)
+    assert sum(chosen.known.values()) == len(calibrated)
 
 
 def test_a_folder_that_was_all_calibrated_on_is_refused(tiny_bundle: Path, pictures: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from fsr.train.reparam import Branches
 from fsr.train.teachers import open_teacher
 from fsr.train.tutors import Distillation, parts_named
 
-NETWORK = EdgeConfig("S", 16, 8)
+NETWORK = EdgeConfig("S", 16, 8, tail=1)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,8 @@ def test_a_run_leaves_a_checkpoint_a_log_and_pictures(pack: Path, tmp_path: Path
     assert (checkpoint.config, checkpoint.framing) == (NETWORK.to_json(), "runtime")
     training = checkpoint.training
     sha256 = open_pack(pack).sha256["train"]
-    assert training["data"] == [{"source": "portraits", "licence": "public domain", "faces": 16, "sha256": sha256}]
+    about = {"source": "portraits", "licence": "public domain", "faces": 16, "sha256": sha256, "pictures": []}
+    assert training["data"] == [about]
     assert (training["steps"], training["faces_seen"], training["init"]) == (6, 24, None)
     last = read_log(model.parent / "log.csv")[-1]
     assert training["validation"]["gain"] == pytest.approx(last["gain"], abs=1e-3)
@@ -212,16 +213,14 @@ def test_a_run_is_not_resumed_from_another_init(pack: Path, tmp_path: Path) -> N
 
 def test_init_may_lack_the_positions_that_are_to_be_learned(pack: Path, tmp_path: Path) -> None:
     first = run(recipe(pack, tmp_path / "first", 2))
-    places = EdgeConfig("S", 16, 8, positions=True)
+    places = EdgeConfig("S", 16, 8, positions=True, tail=1)
     second = load_file(run(recipe(pack, tmp_path / "second", 3, init=first, network=places)))
     assert second["positions"].abs().max() > 0
     with pytest.raises(CheckpointError, match="--init"):
         run(recipe(pack, tmp_path / "third", 1, init=tmp_path / "second" / "model.safetensors"))
 
 
-@pytest.mark.parametrize(
-    ("config", "framing"), [(EdgeConfig("M", 16, 8), "runtime"), (EdgeConfig("S", 16, 8), "celeba178")]
-)
+@pytest.mark.parametrize(("config", "framing"), [(EdgeConfig("M", 16, 8), "runtime"), (NETWORK, "celeba178")])
 def test_init_of_another_tier_or_framing_is_refused(
     pack: Path, tmp_path: Path, config: EdgeConfig, framing: str
 ) -> None:

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from test_export_cli import assert_one_line
 from tiny_models import FRAMING, tiny_onnx
 
-from fsr.calibration.calibration_set import VERSION, CalibrationSet, Description, write_set
+from fsr.calibration.calibration_set import VERSION, CalibrationSet, Description, SourceEntry, write_set
 from fsr.calibration.int8 import CHEAP
-from fsr.calibration.parity_set import parity_faces
+from fsr.calibration.parity_set import parity_faces, portrait_hashes
 from fsr.export.cli import main
 from fsr.export.layer_search import cheap_input, search, sensitivity
 from fsr.export.parity import gate, measure
@@ -51,6 +51,18 @@ def make_set(
 @pytest.fixture(scope="module")
 def calibration(faces: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_set(tmp_path_factory.mktemp("set") / "set", faces).folder
+
+
+def test_a_set_of_the_portraits_that_the_gate_uses_is_refused(
+    tiny_bundle: Path, faces: np.ndarray, tmp_path: Path
+) -> None:
+    about = replace(draft(), sources=[SourceEntry("me/astronaut.png", portrait_hashes()[0], 200)])
+    frames = parity_faces("runtime", 16, 128, 8, seed=4).high
+    by_size = {size: shrink(faces, size) for size in (16, 32)}
+    write_set(tmp_path / "set", about, by_size, frames, faces[0])
+    result = run(tiny_bundle, tmp_path / "set", tmp_path / "new")
+    assert_one_line(result, "set: holds me/astronaut.png, of which the parity set of")
+    assert not (tmp_path / "new").exists()
 
 
 def run(model: Path, calibration: Path, output: Path, *more: object) -> Result:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsr.calibration.drift import IdentityDrift, LandmarkDrift
+from fsr.calibration.drift import LandmarkDrift
+from fsr.calibration.identity import IdentityDrift
 from fsr.export.check_faces import worst_faces
 from fsr.export.check_result import Checked, CheckResult, DetectorRow, Row, Variant, db, signed
 from fsr.export.detector_parity import DetectorFigures, gate_detector

@@ -200,7 +200,9 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 @click.option(
     "--grid", type=int, default=0, help="Side of the feature maps: 16 or 32. [default: the input's, at most 32]"
 )
-@click.option("--tail", type=int, help="Side of the last kernel: 3 or 1. [default: 1 for tier S on 64 px, else 3]")
+@click.option(
+    "--tail", type=int, help="Side of the last kernel: 3 or 1. [default: as --init, or 1 for tier S and 3 else]"
+)
 @click.option("--batch", default=32, show_default=True, help="Faces a step, of all processes together.")
 @click.option("--lr", type=float, help="Highest learning rate. [default: 2e-3, tier S 6e-3; with --qat 1e-3]")
 @click.option(
@@ -286,6 +288,7 @@ def edge(
       --teacher runs/teacher/model.safetensors --distill output,features -o runs/edge-L
     torchrun --nproc-per-node 4 $(which fsr-train) edge -p faces.safetensors --batch 256 --minutes 60 -o runs/edge-L
     """
+    from .checkpoint import load_checkpoint
     from .distill import Decay
     from .loop import LoopConfig
     from .networks.edge import EdgeConfig, usual_tail
@@ -300,7 +303,8 @@ def edge(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    tail = usual_tail(tier, input_size, grid) if tail is None else tail
+    if tail is None:
+        tail = load_checkpoint(init).config.get("tail", 3) if init else usual_tail(tier, input_size, grid)
     network = EdgeConfig(tier, input_size, scale, positions, grid, tail)
     if not qat:
         require_use(["qat_method"], "--qat")

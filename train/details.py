@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from ..calibration.drift import SAME_PERSON, IdentityNetwork, embeddings, find_faces
+from ..calibration.drift import find_faces
+from ..calibration.identity import SAME_PERSON, IdentityNetwork, embeddings
 from ..runtime.detect import Detector, Face
 from ..runtime.errors import EngineUnavailableError, NoFaceError
 from ..runtime.pixels import RgbBatch, RgbImage

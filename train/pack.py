@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,8 @@ class Face:
     """Path of the picture below the folder it was read from, with forward slashes."""
     identity: str
     """Who it is, as far as the source tells; no identity is in two splits."""
+    picture: str = ""
+    """The first `moments.DIGITS` of the SHA-256 of the picture's file; empty in packs that were made without."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def write_pack(
         "source": source,
         "licence": licence,
         "sha256": sha256,
-        "faces": {split: [[face.name, face.identity] for face in faces[split]] for split in SPLITS},
+        "faces": {split: [list(astuple(face)) for face in faces[split]] for split in SPLITS},
     }
     if info is not None:
         header["priors"] = asdict(info)
@@ -164,12 +166,17 @@ def open_packs(paths: Sequence[Path], *, output_size: int) -> list[PackInfo]:
 
 
 def check_splits(packs: Sequence[PackInfo]) -> None:
-    """Refuse a pack that is given twice, and identities that one pack trains on and another validates or tests on."""
+    """Refuse a pack that is given twice, and people and pictures that one trains on and another validates or tests on.
+
+    A person is known by the source's name for them, a picture by its SHA-256, whatever it is called.
+    """
     if len({tuple(sorted(pack.sha256.items())) for pack in packs}) < len(packs):
         raise PackError("--pack: got the same faces twice, expected every pack once")
-    trained = {(pack.source, face.identity) for pack in packs for face in pack.faces["train"]}
-    held_out = {
-        (pack.source, face.identity) for pack in packs for split in ("val", "test") for face in pack.faces[split]
-    }
-    if both := sorted(trained & held_out):
+    trained = [(pack.source, face) for pack in packs for face in pack.faces["train"]]
+    held_out = [(pack.source, face) for pack in packs for split in ("val", "test") for face in pack.faces[split]]
+    people, others = ({(source, face.identity) for source, face in some} for some in (trained, held_out))
+    if both := sorted(people & others):
         raise PackError(f"--pack: {len(both)} identities are trained on and held out, such as {both[0][1]!r}")
+    seen = {face.picture for _, face in trained} - {""}
+    if names := sorted({face.name for _, face in held_out if face.picture in seen}):
+        raise PackError(f"--pack: {len(names)} pictures are trained on and held out, such as {names[0]!r}")

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ..calibration.crops import outside_share
 from ..calibration.duplicates import find_duplicates, fingerprint
+from ..calibration.moments import DIGITS, sha256_of
 from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
 from ..runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
@@ -301,7 +302,9 @@ def pack_faces(pictures: Sequence[Picture], crops: dict[str, list[Crop]], config
     pixels, faces, priors = {}, {}, {}
     for split in SPLITS:
         chosen = [picture for picture in pictures if picture.split == split]
-        faces[split] = [Face(p.name, p.identity) for p in chosen for _ in crops[p.name]]
+        faces[split] = [
+            face for p in chosen for face in [Face(p.name, p.identity, sha256_of(p.path)[:DIGITS])] * len(crops[p.name])
+        ]
         pixels[split] = np.empty((len(faces[split]), config.size, config.size, 3), np.uint8)
         blank = no_prior(config.size) if config.landmarker else {}
         priors[split] = {name: np.empty((len(faces[split]), *one.shape), one.dtype) for name, one in blank.items()}

@@ -81,8 +81,14 @@ def validated(count: int) -> NDArray[np.int64]:
 
 
 def describe(packs: Sequence[PackInfo]) -> list[dict[str, Any]]:
-    """What a checkpoint says of its data."""
+    """What a checkpoint says of its data; `pictures` are `pack.Face.picture` of every picture."""
     return [
-        {"source": p.source, "licence": p.licence, "faces": p.count("train"), "sha256": p.sha256["train"]}
+        {
+            "source": p.source,
+            "licence": p.licence,
+            "faces": p.count("train"),
+            "sha256": p.sha256["train"],
+            "pictures": sorted({face.picture for face in p.faces["train"]} - {""}),
+        }
         for p in packs
     ]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from ...runtime.bundle import CARD, MANIFEST, check_file, open_bundle
 from ...runtime.errors import OutputError, UsageError
 from ...runtime.files import require_writable
-from ..parity_faces import CALIBRATION
+from ..known_pictures import CALIBRATION, TRAINING
 from .archive import write_archive
 from .device import Device
 from .own_wheel import NAME, installed, metadata, own_wheel
@@ -114,7 +114,7 @@ def bundle_files(folder: Path) -> dict[str, bytes]:
     """What the manifest names, every hash held, the manifest, and what people and the gate read of it."""
     bundle = open_bundle(folder)
     named = {f"bundle/{entry.file}": check_file(folder, entry) for entry in bundle.manifest.file_entries()}
-    beside = [name for name in (MANIFEST, CARD, CALIBRATION) if (folder / name).is_file()]
+    beside = [name for name in (MANIFEST, CARD, CALIBRATION, TRAINING) if (folder / name).is_file()]
     return named | {f"bundle/{name}": (folder / name).read_bytes() for name in beside}
 
 
