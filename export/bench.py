@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
@@ -178,6 +179,9 @@ def bundle_runners(
 
 def yardstick_runners(engines: Sequence[str], skipped: list[str]) -> Iterator[Runner]:
     """The yardstick by every engine that opens it: TensorRT has plans of a bundle's files alone."""
+    if find_spec("onnx") is None:  # a device needs none for all else
+        skipped.append('peak: onnx is not installed: pip install "fsr-edge[export]"')
+        return
     for precision, model in yardsticks().items():
         for engine in engines:
             try:

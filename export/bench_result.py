@@ -75,7 +75,7 @@ def lines(result: BenchResult) -> Iterator[str]:
     machine = result.machine
     yield f"{machine.processor}, {machine.cores} cores, {machine.system}"
     yield f"Python {machine.python}, " + ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    peaks = ", ".join(f"{kind} {rate:g}" for kind, rate in result.peaks.items())
+    peaks = ", ".join(f"{kind} {rate:g}" for kind, rate in result.peaks.items()) or "unknown"
     yield f"peak, 10^9 multiply-accumulates a second of one thread in 3x3 convolutions of 256 channels: {peaks}"
     yield f"one thread an engine; {result.rounds} rounds in turns; times fp32: against ONNX Runtime, 5th percentiles"
 

@@ -7,9 +7,6 @@ beside the arithmetic. It is a peak that was reached, by the engine that came ne
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-
-from .quantize import QuantizeConfig, quantize
 
 SIDE, CHANNELS, LAYERS = 32, 256, 5
 MACS = 9 * SIDE**2 * CHANNELS * (3 + LAYERS * CHANNELS)
@@ -17,7 +14,9 @@ MACS = 9 * SIDE**2 * CHANNELS * (3 + LAYERS * CHANNELS)
 
 
 def yardsticks() -> dict[str, bytes]:
-    """ONNX files by precision, from uint8 (N, SIDE, SIDE, 3) to float32 (N, CHANNELS, 1, 1)."""
+    """ONNX files by precision, from uint8 (N, SIDE, SIDE, 3) to float32 (N, CHANNELS, 1, 1); needs onnx."""
+    from .quantize import QuantizeConfig, quantize
+
     model = make_yardstick()
     pictures = np.random.default_rng(1).integers(0, 256, (4, SIDE, SIDE, 3), np.uint8)
     return {"fp32": model, "int8": quantize(model, pictures, QuantizeConfig("minmax"))}
@@ -25,6 +24,8 @@ def yardsticks() -> dict[str, bytes]:
 
 def make_yardstick() -> bytes:
     """The float32 one, of random weights that keep the size of what goes through them."""
+    from onnx import TensorProto, helper, numpy_helper
+
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),

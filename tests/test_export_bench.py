@@ -325,6 +325,16 @@ def test_times_that_cannot_be_kept_are_shown_all_the_same(
 
 
 @pytest.mark.usefixtures("quick")
+def test_without_onnx_all_but_the_peak_is_measured(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> None:
+    """As on a device."""
+    monkeypatch.setattr(measured, "find_spec", lambda name: None)
+    result = bench(BenchConfig(tiny_bundle, ["edge-S-16x8"], [], 0), Console(quiet=True))
+    assert [(row.engine, row.share_of_peak) for row in result.rows] == [("onnxruntime", None)]
+    assert result.peaks == {} and result.skipped[0] == ('peak: onnx is not installed: pip install "fsr-edge[export]"')
+    assert any(line.endswith("256 channels: unknown") for line in lines(result))
+
+
+@pytest.mark.usefixtures("quick")
 def test_times_are_not_kept_where_that_is_not_wanted(
     monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, cache: Path
 ) -> None:

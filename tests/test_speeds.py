@@ -67,6 +67,15 @@ def test_what_failed_its_gate_with_one_model_is_left_alone() -> None:
     assert choose_engine(AUTO, AUTO, BOTH, models=MODELS).engine == "onnxruntime"
 
 
+def test_what_failed_its_gate_is_not_taken_where_the_others_were_not_timed() -> None:
+    keep_speeds(timed("onnxruntime", "int8", 2, failed="a int8"))
+    got = choose_engine(AUTO, AUTO, BOTH, models=MODELS)
+    assert (got.engine, got.precision) == ("openvino", "int8")
+    assert "not onnxruntime: its int8 failed the gate here: too far" in got.why
+    named = choose_engine("onnxruntime", AUTO, BOTH, models=MODELS)
+    assert named.precision == "fp32" and "its int8 failed the gate here" in named.why_precision
+
+
 def test_what_is_asked_for_by_name_binds_the_choice() -> None:
     keep_speeds(
         timed("onnxruntime", "fp32", 2, 2) + timed("onnxruntime", "int8", 3, 3) + timed("openvino", "fp32", 1, 1)

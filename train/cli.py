@@ -303,9 +303,9 @@ def edge(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    if tail is None:
-        tail = load_checkpoint(init).config.get("tail", 3) if init else usual_tail(tier, input_size, grid)
-    network = EdgeConfig(tier, input_size, scale, positions, grid, tail)
+    before = load_checkpoint(init).config.get("tail", 3) if init else None
+    tails = [side for side in (tail, before, usual_tail(tier, input_size, grid)) if side is not None]
+    network = EdgeConfig(tier, input_size, scale, positions, grid, tails[0])
     if not qat:
         require_use(["qat_method"], "--qat")
     distillation = None

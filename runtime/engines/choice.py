@@ -11,7 +11,7 @@ from .int8 import SATURATES, int8_is_exact, why_not_int8
 from .onnx_runtime import CUDA, import_onnxruntime
 from .opening import open_network
 from .plan_choice import PRECISIONS, Files, choose_flavour, choose_plans, require_flavour
-from .speeds import BENCH, kept_speeds, rank
+from .speeds import BENCH, Speed, kept_speeds, rank, refusal
 from .tensorrt import TensorRtNetwork
 from .trt_library import FLAVOURS
 
@@ -83,9 +83,9 @@ def choose_engine(
         flavour, best, why_planned = choose_flavour(models, precisions, bundle)
         if flavour is not None:
             return Choice(flavour, "its plans are for this GPU", best, why_planned)
-    timed = _timed(name, precision, models)
-    if isinstance(timed, Choice):
-        return timed
+    speeds, timed = _kept()
+    if AUTO in (name, precision) and (fastest := _fastest(name, precision, models, speeds)):
+        return fastest
     if name != AUTO:
         open_network(name, PROBE)
         why = "asked for by name"
@@ -93,7 +93,11 @@ def choose_engine(
         works, why = _cuda()
         why = "; ".join(filter(None, [why_planned, why]))
         name = "onnxruntime-cuda" if works else AUTO
-    return _untimed(name, why, precision, offered, int8_engines, timed)
+
+    def why_not(engine: str) -> str | None:
+        return refusal(models, engine, "int8", speeds) or why_not_int8(engine)
+
+    return _untimed(name, why, precision, offered, int8_engines, why_not, timed)
 
 
 def require_engine(name: str) -> str:
@@ -136,14 +140,16 @@ def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files], b
     return Choice(flavour, "asked for by name", precision, why)
 
 
-def _timed(name: str, precision: str, models: Sequence[Files]) -> Choice | str:
-    """What was fastest here of what passed its gate, as far as all `models` were timed; else a clause that says so."""
-    if AUTO not in (name, precision):
-        return ""
+def _kept() -> tuple[list[Speed], str]:
+    """The times that were taken here, and a clause for where they do not decide."""
     try:
-        speeds = kept_speeds()
+        return kept_speeds(), f"not timed: {BENCH} does"
     except EngineUnavailableError as error:
-        return f"{error}; {BENCH} times it anew"
+        return [], f"{error}; {BENCH} times it anew"
+
+
+def _fastest(name: str, precision: str, models: Sequence[Files], speeds: Sequence[Speed]) -> Choice | None:
+    """What was fastest here of what passed its gate; None where not all `models` were timed."""
     ranked = rank(models, PRECISIONS if precision == AUTO else (precision,), speeds)
     ranked = {pair: milliseconds for pair, milliseconds in ranked.items() if name in (AUTO, pair[0])}
     times = ", ".join(f"{engine} {kind} {ms:.3g}" for (engine, kind), ms in list(ranked.items())[:TOLD])
@@ -152,7 +158,7 @@ def _timed(name: str, precision: str, models: Sequence[Files]) -> Choice | str:
             why = "fastest here of what passed its gate" if name == AUTO else "asked for by name"
             reasons = ["asked for"] * (precision != AUTO) + [f"{BENCH}: {times} ms"]
             return Choice(engine, why, kind, "; ".join(reasons))
-    return f"not timed: {BENCH} does"
+    return None
 
 
 def _runs(engine: str, precision: str) -> bool:
@@ -165,11 +171,17 @@ def _runs(engine: str, precision: str) -> bool:
 
 
 def _untimed(
-    name: str, why: str, precision: str, offered: Collection[str], int8_engines: Sequence[str], timed: str
+    name: str,
+    why: str,
+    precision: str,
+    offered: Collection[str],
+    int8_engines: Sequence[str],
+    why_not: Callable[[str], str | None],
+    timed: str,
 ) -> Choice:
     """By what engines and processors do in general.
 
-    name: `auto` stands for a CPU. timed: a clause why nothing better is known.
+    name: `auto` stands for a CPU. why_not: what speaks against an engine's int8. timed: a clause why no time decides.
 
     Raises:
         EngineUnavailableError: int8 was asked for and is wrong here.
@@ -186,7 +198,7 @@ def _untimed(
         return Choice(in_float, why, precision, reason)
     if on_gpu or "int8" not in offered:
         return Choice(in_float, why, "fp32", "int8 is for CPUs" if on_gpu else "there is no int8 in the bundle")
-    engine, refusals = _first([e for e in int8_engines if name in (AUTO, e)], why_not_int8)
+    engine, refusals = _first([e for e in int8_engines if name in (AUTO, e)], why_not)
     if engine is None:
         refusals = refusals or [f"int8 is likely no faster with {in_float}", timed]
         return Choice(in_float, why, "fp32", "; ".join(refusals))

@@ -107,6 +107,13 @@ def kept_speeds() -> list[Speed]:
     return kept.speeds
 
 
+def refusal(models: Sequence[Files], engine: str, precision: str, speeds: Sequence[Speed]) -> str | None:
+    """Why the parity gate refused one of `models` here, in that precision by that engine; None if it did not."""
+    files = {files[precision].sha256 for files in models if precision in files}
+    refused = (s.failures for s in speeds if s.file in files and (s.engine, s.precision) == (engine, precision))
+    return next((f"its {precision} failed the gate here: {failures[0]}" for failures in refused if failures), None)
+
+
 def rank(
     models: Sequence[Files], precisions: Collection[str], speeds: Sequence[Speed]
 ) -> Mapping[tuple[str, str], float]:
