@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import EngineUnavailableError
 from .int8 import SATURATES, int8_is_exact, why_not_int8
 from .onnx_runtime import CUDA, import_onnxruntime
-from .opening import open_network
+from .opening import OPENERS, open_network
 from .plan_choice import PRECISIONS, Files, choose_flavour, choose_plans, require_flavour
-from .speeds import BENCH, Speed, kept_speeds, rank, refusal
+from .speeds import BENCH, TIE, kept_speeds, rank, refusal
 from .tensorrt import TensorRtNetwork
 from .trt_library import FLAVOURS
 
@@ -24,6 +24,10 @@ time of ONNX Runtime for tier L, and 1.5 to 2.7 times for S; measured with 1, 4 
 DETECTOR_INT8_ENGINES = ("openvino",)
 """Those likely to gain from int8 for the detector where none was timed: OpenVINO is 1.4 times as fast as ONNX Runtime
 in fp32, which in int8 is no faster than that, and with AVX2 alone slower; measured at 1280x736."""
+
+PREPARE_ANEW = frozenset({"openvino"})
+"""Those that prepare a network anew at every size of picture: OpenVINO for 20 ms, more than it saves where sizes vary,
+and the detector is timed at one. It takes 60 MB more, too. So it finds faces only where it is asked for by name."""
 
 PROBE = bytes.fromhex(
     "080812086673722d656467653a630a170a05696d616765120473616d6522084964656e74697479120570726f62655a200a05"
@@ -59,6 +63,7 @@ def choose_engine(
     int8_engines: Sequence[str] = INT8_ENGINES,
     models: Sequence[Files] = (),
     bundle: Path | None = None,
+    candidates: Collection[str] = tuple(OPENERS),
 ) -> Choice:
     """The engine called `name` once it has proved that it runs here, and the precision it should run in.
 
@@ -70,7 +75,7 @@ def choose_engine(
     precision: fp32, fp16, int8, or `auto`, which is chosen likewise: where nothing was timed int8 on a CPU where it is
     among the precisions `offered` and is exact and fast, fp32 everywhere else. int8_engines: those that gain from it,
     fastest first. models: the files of each, by precision; without them nothing is known of plans and times. bundle:
-    theirs, where it is not the package's own.
+    theirs, where it is not the package's own. candidates: engines that `auto` may take by their times.
 
     Raises:
         EngineUnavailableError: no engine of that name, or it cannot run here, or its int8 is wrong here.
@@ -83,9 +88,12 @@ def choose_engine(
         flavour, best, why_planned = choose_flavour(models, precisions, bundle)
         if flavour is not None:
             return Choice(flavour, "its plans are for this GPU", best, why_planned)
-    speeds, timed = _kept()
-    if AUTO in (name, precision) and (fastest := _fastest(name, precision, models, speeds)):
-        return fastest
+    runs, clause = kept_speeds()
+    timed = f"{clause}; {BENCH} times it anew" if clause and not runs else f"not timed: {BENCH} does"
+    if AUTO in (name, precision):
+        ranked = rank(models, precisions, [name] if name != AUTO else candidates, runs)
+        if fastest := _fastest(name, precision, ranked):
+            return fastest
     if name != AUTO:
         open_network(name, PROBE)
         why = "asked for by name"
@@ -95,9 +103,11 @@ def choose_engine(
         name = "onnxruntime-cuda" if works else AUTO
 
     def why_not(engine: str) -> str | None:
-        return refusal(models, engine, "int8", speeds) or why_not_int8(engine)
+        return refusal(models, engine, "int8", runs) or why_not_int8(engine)
 
-    return _untimed(name, why, precision, offered, int8_engines, why_not, timed)
+    choice = _untimed(name, why, precision, offered, int8_engines, why_not, timed)
+    failed = refusal(models, choice.engine, choice.precision, runs)
+    return replace(choice, why_precision=f"{choice.why_precision}; {failed}") if failed else choice
 
 
 def require_engine(name: str) -> str:
@@ -115,9 +125,8 @@ def require_engine(name: str) -> str:
 def choose_detector(name: str, precision: str, offered: Collection[str] | Files, bundle: Path | None = None) -> Choice:
     """The engine and precision of the detector, for the `name` and `precision` that the models were asked for in.
 
-    Where nothing was timed it takes of int8 what gains from it, OpenVINO, and that by name alone: at every new size of
-    picture OpenVINO prepares itself anew for 20 ms, more than it saves, and it takes 60 MB more. Of TensorRT it takes
-    a plan that is there; without one the detector stays with ONNX Runtime, and the choice says so.
+    As `choose_engine`, but for what `PREPARE_ANEW` names, which is taken by name alone; so is, where nothing was timed,
+    int8. Of TensorRT it takes a plan that is there; without one the detector stays with ONNX Runtime, and says so.
     """
     models = [offered] if isinstance(offered, Mapping) else []
     if name in FLAVOURS:
@@ -128,7 +137,8 @@ def choose_detector(name: str, precision: str, offered: Collection[str] | Files,
             return Choice("onnxruntime", "on the CPU", "fp32", str(error))
     kind = "fp32" if precision == "fp32" or (precision != AUTO and precision not in offered) else precision
     engines = DETECTOR_INT8_ENGINES if name != AUTO else ()
-    return choose_engine(name, AUTO if kind == "int8" else kind, offered, engines, models)
+    candidates = [engine for engine in OPENERS if engine not in PREPARE_ANEW]
+    return choose_engine(name, AUTO if kind == "int8" else kind, offered, engines, models, None, candidates)
 
 
 def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files], bundle: Path | None) -> Choice:
@@ -140,24 +150,14 @@ def _planned(flavour: str, precisions: Sequence[str], models: Sequence[Files], b
     return Choice(flavour, "asked for by name", precision, why)
 
 
-def _kept() -> tuple[list[Speed], str]:
-    """The times that were taken here, and a clause for where they do not decide."""
-    try:
-        return kept_speeds(), f"not timed: {BENCH} does"
-    except EngineUnavailableError as error:
-        return [], f"{error}; {BENCH} times it anew"
-
-
-def _fastest(name: str, precision: str, models: Sequence[Files], speeds: Sequence[Speed]) -> Choice | None:
-    """What was fastest here of what passed its gate; None where not all `models` were timed."""
-    ranked = rank(models, PRECISIONS if precision == AUTO else (precision,), speeds)
-    ranked = {pair: milliseconds for pair, milliseconds in ranked.items() if name in (AUTO, pair[0])}
+def _fastest(name: str, precision: str, ranked: Mapping[tuple[str, str], float]) -> Choice | None:
+    """The first of what `rank` returned that runs here; None of nothing."""
     times = ", ".join(f"{engine} {kind} {ms:.3g}" for (engine, kind), ms in list(ranked.items())[:TOLD])
-    for engine, kind in ranked:
+    for (engine, kind), milliseconds in ranked.items():
         if _runs(engine, kind):
             why = "fastest here of what passed its gate" if name == AUTO else "asked for by name"
-            reasons = ["asked for"] * (precision != AUTO) + [f"{BENCH}: {times} ms"]
-            return Choice(engine, why, kind, "; ".join(reasons))
+            tie = f"; within {100 * (TIE - 1):.0f}% is equal" if milliseconds > min(ranked.values()) else ""
+            return Choice(engine, why, kind, f"{'asked for; ' * (precision != AUTO)}{BENCH}: {times} ms{tie}")
     return None
 
 
