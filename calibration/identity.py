@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.alive import exit_with_parent
 from ..runtime.detect import Face
 from ..runtime.errors import EngineUnavailableError
 from ..runtime.machine import cores
@@ -51,16 +53,24 @@ class IdentityNetwork:
         """Raises `EngineUnavailableError` where the packages are not."""
         _import_dlib()
         _models_folder()
-        self._pool = ProcessPoolExecutor(cores(), mp_context=get_context("spawn"))  # it starts when it is first used
+        # Its processes start when they are first needed.
+        self._pool = ProcessPoolExecutor(cores(), mp_context=get_context("spawn"), initializer=exit_with_parent)
         self._known: dict[tuple[bytes, Box], NDArray[np.float64]] = {}
 
     def embed(self, faces: Sequence[tuple[RgbImage, Face]]) -> NDArray[np.float64]:
-        """(N, 128) of N pictures, uint8 (H, W, 3) RGB, and the face in each that is meant."""
+        """(N, 128) of N pictures, uint8 (H, W, 3) RGB, and the face in each that is meant.
+
+        Raises:
+            EngineUnavailableError: a process was killed, as for want of memory.
+        """
         boxes = [(np.ascontiguousarray(picture), _box(face)) for picture, face in faces]
         keys = [(picture.tobytes(), box) for picture, box in boxes]
         new = {key: pair for key, pair in zip(keys, boxes, strict=True) if key not in self._known}
-        found = self._pool.map(_embedding, *zip(*new.values(), strict=True)) if new else ()
-        self._known |= zip(new, found, strict=True)
+        try:
+            found = self._pool.map(_embedding, *zip(*new.values(), strict=True)) if new else ()
+            self._known |= zip(new, found, strict=True)
+        except BrokenProcessPool as error:
+            raise EngineUnavailableError("a process of it was killed; there may be too little memory") from error
         return np.array([self._known[key] for key in keys]).reshape(-1, 128)
 
 

@@ -22,7 +22,7 @@ from ..runtime.bench.scenes import make_scene
 from ..runtime.bundle import Bundle, FileEntry, ModelEntry, default_folder, open_bundle
 from ..runtime.engines import AUTO, choose_detector, choose_engine, open_network
 from ..runtime.engines.speeds import keep_speeds
-from ..runtime.errors import EngineUnavailableError, OutputError, UsageError
+from ..runtime.errors import EngineUnavailableError, InputError, OutputError, UsageError
 from ..runtime.look import LOOK_SIDE
 from ..runtime.machine import this_machine
 from ..runtime.pipeline import models_of_tier
@@ -97,9 +97,10 @@ def bench(config: BenchConfig, console: Console) -> BenchResult:
     engines, skipped = engines_here("all")
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("parity gate", total=None)
+        # PyTorch first: a checkpoint of no model is refused before anything takes its time.
+        of_torch = [Runner(*parts, None) for parts in torch_runners(models, config.checkpoints, skipped, console)]
         runners = list(yardstick_runners(engines, skipped))
-        runners += bundle_runners(bundle, models, engines, not config.models, skipped)
-        runners += [Runner(*parts, None) for parts in torch_runners(models, config.checkpoints, skipped, console)]
+        runners += [*bundle_runners(bundle, models, engines, not config.models, skipped), *of_torch]
         loads = [load for name in dict.fromkeys(r.model for r in runners) for load in loads_of(name, models)]
         progress.update(task, description="memory", total=len(runners))
         memory = {}
@@ -171,7 +172,7 @@ def bundle_runners(
                 try:
                     network = open_network(engine, path, precision)
                     failures = judge.failures(name, network, precision)
-                except EngineUnavailableError as error:
+                except (EngineUnavailableError, InputError) as error:  # the latter: nothing to judge it on
                     skipped.append(f"{name} {precision} {engine}: {error}")
                 else:
                     yield Runner(name, engine, precision, network.device, network, path, failures)

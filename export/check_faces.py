@@ -133,7 +133,12 @@ class Looker:
         if self._tools.identity is None:
             return None
         few = spread(len(pictures), IDENTITY_FACES)
-        return embeddings(self._tools.identity, [self._found[index] for index in few], pictures[few])
+        try:
+            return embeddings(self._tools.identity, [self._found[index] for index in few], pictures[few])
+        except EngineUnavailableError as error:  # nothing else is lost by it
+            self._tools.identity = None
+            self._tools.identity_note = f"identity drift was not measured to the end: {error}"
+            return None
 
 
 def worst_faces(faces: ParityFaces, restored: RgbBatch, measured: ParityFigures) -> list[Worst]:

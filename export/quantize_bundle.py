@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..runtime.engines import open_engine
 from ..runtime.engines.onnx_runtime import open_session
 from ..runtime.errors import CalibrationError, InputError, OutputError, ParityError, UsageError
 from ..runtime.files import require_writable, write_bytes, write_text
-from ..runtime.pixels import RgbBatch
+from ..runtime.pixels import RgbBatch, RgbImage
 from ..runtime.runs.progress import progress
 from .check_detector import detector_frames
 from .detector_parity import DetectorFigures, detector_words, gate_detector, measure_detector
@@ -126,22 +126,26 @@ def quantize_model(
 
 
 def quantize_detector(
-    data: bytes, pictures: RgbBatch, config: QuantizeConfig, frames: Sequence[RgbBatch]
-) -> tuple[Attempt, DetectorFigures]:
-    """The detector to int8, held against float32's faces, boxes and points in `frames`."""
+    data: bytes, pictures: RgbBatch, config: QuantizeConfig, frames: Mapping[str, Sequence[RgbImage]]
+) -> tuple[Attempt, dict[str, DetectorFigures]]:
+    """The detector to int8, held against float32's faces, boxes and points in each of the sets of `frames`."""
     calibrated = Calibrated.measure(data, _calibrating(pictures), config.method, "the detector")
     reference, views = Detector.open(data), _held_out(pictures, HELD_OUT_FRAMES)
     expected = _heads(data, views)
-    looked = [*frames, *views]
+    looked = {**frames, "calibration frames": list(views)}
+
+    def measured(model: bytes) -> dict[str, DetectorFigures]:
+        detector = Detector.open(model, precision="int8")
+        return {data: measure_detector(reference, detector, some) for data, some in looked.items()}
 
     def judge(model: bytes) -> list[str]:
-        return gate_detector(measure_detector(reference, Detector.open(model, precision="int8"), looked))
+        return [f"{reason} ({data})" for data, figures in measured(model).items() for reason in gate_detector(figures)]
 
     def error(model: bytes) -> float:
         return sum(float(np.square(a - b).mean()) for a, b in zip(_heads(model, views), expected, strict=True))
 
     attempt = search(calibrated, config, judge, error)
-    return attempt, measure_detector(reference, Detector.open(attempt.model, precision="int8"), looked)
+    return attempt, measured(attempt.model)
 
 
 def _heads(model: bytes, views: RgbBatch) -> list[np.ndarray]:
@@ -266,9 +270,10 @@ def words_of(measured: Sequence[ParityFigures]) -> str:
 
 def _detector_job(bundle: Bundle, calibration: CalibrationSet, request: QuantizeRequest) -> tuple[Attempt, Reduced]:
     data = check_file(bundle.folder, bundle.manifest.detector.files["fp32"])
-    frames = [frame for some in detector_frames(bundle, request.faces).values() for frame in some]
+    frames = detector_frames(bundle, request.faces)
     attempt, measured = quantize_detector(data, calibration.frames(), request.config, frames)
-    figures = f"{_size(attempt.model, data)}; {detector_words(measured)}; {in_float(attempt)}"
+    found = "; ".join(f"{detector_words(figures)} ({data})" for data, figures in measured.items())
+    figures = f"{_size(attempt.model, data)}; {found}; {in_float(attempt)}"
     return attempt, Reduced(DETECTOR, attempt.model, figures)
 
 

@@ -1,9 +1,12 @@
-"""Whether a process lives, by its number."""
+"""Whether a process lives, by its number; and the end of those whose parent does no more."""
 
 from __future__ import annotations
 
 import os
 import sys
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 
 _MAY_ASK = 0x1000
 """PROCESS_QUERY_LIMITED_INFORMATION of Windows."""
@@ -41,3 +44,15 @@ def _is_alive_on_windows(process: int) -> bool:
     kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
     kernel.CloseHandle(ctypes.c_void_p(handle))
     return code.value == _IS_ALIVE
+
+
+def exit_with_parent() -> None:
+    """Let this process, a child of `multiprocessing`, end when its parent does, however that ends."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, name="parent", daemon=True).start()

@@ -190,7 +190,7 @@ def test_an_engine_that_runs_files_of_the_bundle_alone_is_measured(
     monkeypatch.setattr(measured, "memory_of", lambda *_: 1.0)
     result = bench(BenchConfig(tiny_bundle, ["edge-S-16x8"], [], 0), Console(quiet=True))
     assert [(row.engine, row.share_of_peak) for row in result.rows] == [("onnxruntime", None)]
-    assert result.skipped[0] == "peak fp32 onnxruntime: no plan of that"
+    assert "peak fp32 onnxruntime: no plan of that" in result.skipped
 
 
 @pytest.mark.usefixtures("quick")
@@ -332,7 +332,7 @@ def test_without_onnx_all_but_the_peak_is_measured(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(measured, "find_spec", lambda name: None)
     result = bench(BenchConfig(tiny_bundle, ["edge-S-16x8"], [], 0), Console(quiet=True))
     assert [(row.engine, row.share_of_peak) for row in result.rows] == [("onnxruntime", None)]
-    assert result.peaks == {} and result.skipped[0] == ('peak: onnx is not installed: pip install "fsr-edge[export]"')
+    assert result.peaks == {} and 'peak: onnx is not installed: pip install "fsr-edge[export]"' in result.skipped
     assert any(line.endswith("256 channels: unknown") for line in lines(result))
 
 

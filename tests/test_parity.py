@@ -146,11 +146,16 @@ def test_int8_without_originals_is_not_passed() -> None:
     assert "not measured" in gate(measure(FakeEngine(SIZE, SCALE), faces()), "int8")[0]
 
 
-def test_int8_of_one_face_is_not_passed() -> None:
-    """Nothing is known of the spread."""
+def test_of_few_faces_the_mean_is_judged() -> None:
+    """The interval of one face has no end: it would condemn whatever it is shown."""
     given = faces(near(faces().reference))
     one = ParityFaces("one", given.low[:1], given.reference[:1], given.high[:1], ["one"])  # type: ignore[index]
-    assert "with 95 % confidence" in gate(measure(FakeEngine(SIZE, SCALE, noisy(0.5)), one), "int8")[0]
+    assert gate(measure(FakeEngine(SIZE, SCALE, noisy(0.5)), one), "int8") == []
+    assert "dB against the originals, on average of 1 faces" in str(
+        gate(measure(FakeEngine(SIZE, SCALE, noisy(6)), one), "int8")
+    )
+    many = gate(measure(FakeEngine(SIZE, SCALE, noisy(6)), given), "int8")
+    assert "with 95 % confidence" in many[0]
 
 
 def test_pictures_that_are_not_numbers_fail() -> None:

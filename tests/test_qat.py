@@ -240,3 +240,16 @@ def test_the_command(pack: Path, hostile: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*arguments, "--init", str(hostile), "--qat-method", "percentile"])
     assert result.exit_code == 0, result.output
     assert load_checkpoint(tmp_path / "run" / "model.safetensors").training["qat"] == {"method": "percentile"}
+
+
+def test_what_the_command_does_not_say_is_as_in_the_checkpoint(pack: Path, hostile: Path, tmp_path: Path) -> None:
+    """Tier M by 32 px x 4 is the default, and 1 that of the tail in tier S."""
+    plain = ["edge", "-p", str(pack), "-o", str(tmp_path / "run"), "--steps", "1", "--batch", "4", "--qat"]
+    plain += ["--init", str(hostile)]
+    result = CliRunner().invoke(main, plain)
+    assert result.exit_code == 0, result.output
+    config = load_checkpoint(tmp_path / "run" / "model.safetensors").config
+    assert config == load_checkpoint(hostile).config and config["tail"] == 3
+    plain[plain.index("-o") + 1] = str(tmp_path / "other")
+    other = CliRunner().invoke(main, [*plain, "--tier", "L", "--input-size", "16", "--scale", "8"])
+    assert_one_line(other, "expected edge {'tier': 'L', 'input_size': 16")

@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..runtime.command_line import Commands, error_sentences, require_use
 from ..runtime.errors import TrainingDivergedError, TrainingStoppedError
 from .provenance import command_line
+
+if TYPE_CHECKING:
+    from .networks.edge import EdgeConfig
 
 OF_TEACHERS = ("distill", "live_teacher", "teacher_cache")
 OF_OUTPUT, OF_FEATURES = ("distill_weight",), ("feature_weight", "feature_layers", "distill_share")
@@ -288,24 +292,20 @@ def edge(
       --teacher runs/teacher/model.safetensors --distill output,features -o runs/edge-L
     torchrun --nproc-per-node 4 $(which fsr-train) edge -p faces.safetensors --batch 256 --minutes 60 -o runs/edge-L
     """
-    from .checkpoint import load_checkpoint
     from .distill import Decay
     from .loop import LoopConfig
-    from .networks.edge import EdgeConfig, usual_tail
     from .optimizers import edge_rate
     from .qat import RATE
     from .recipes.edge import EdgeRecipe, train_edge
     from .reparam import Branches
     from .tutors import Distillation, parts_named
 
-    rate = lr if lr is not None else RATE if qat else edge_rate(tier)
+    network = network_of(init, tier=tier, input_size=input_size, scale=scale, positions=positions, grid=grid, tail=tail)
+    rate = lr if lr is not None else RATE if qat else edge_rate(network.tier)
     loop = LoopConfig(
         minutes=minutes, steps=steps, learning_rate=rate, precision=precision, seed=seed, tensorboard=tensorboard,
         command=command_line(),
     )  # fmt: skip
-    before = load_checkpoint(init).config.get("tail", 3) if init else None
-    tails = [side for side in (tail, before, usual_tail(tier, input_size, grid)) if side is not None]
-    network = EdgeConfig(tier, input_size, scale, positions, grid, tails[0])
     if not qat:
         require_use(["qat_method"], "--qat")
     distillation = None
@@ -326,6 +326,21 @@ def edge(
         Branches() if branches else None, mirror, qat_method if qat else None, degradation,
     )  # fmt: skip
     run(train_edge, recipe, device, compiled, threads)
+
+
+def network_of(init: Path | None, **options: Any) -> EdgeConfig:
+    """The network that was asked for; what of it was not is as in `init`, where that agrees with what was."""
+    from .checkpoint import load_checkpoint
+    from .networks.edge import EdgeConfig, usual_tail
+
+    context = click.get_current_context()
+    given = {name for name in options if context.get_parameter_source(name) != ParameterSource.DEFAULT}
+    before = {"tail": 3, **load_checkpoint(init).config} if init else {}
+    if before and all(options[name] == before.get(name) for name in given):
+        options |= {name: value for name, value in before.items() if name in options}
+    if options["tail"] is None:
+        options["tail"] = usual_tail(options["tier"], options["input_size"], options["grid"])
+    return EdgeConfig(**options)
 
 
 @main.command()

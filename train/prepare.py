@@ -21,6 +21,7 @@ from rich.text import Text
 from ..calibration.crops import outside_share
 from ..calibration.duplicates import find_duplicates, fingerprint
 from ..calibration.moments import DIGITS, sha256_of
+from ..runtime.alive import exit_with_parent
 from ..runtime.bundle import default_detector
 from ..runtime.detect import Detector
 from ..runtime.errors import FsrError, GeometryError, InputError, OutputError, UsageError
@@ -212,7 +213,7 @@ def crop_all(pictures: Sequence[Picture], config: PrepareConfig) -> Iterator[lis
         yield from map(work, pictures)
         return
     # spawn: a fork of a process with running threads (progress bar, ONNX Runtime) can hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=exit_with_parent) as pool:
         yield from pool.map(work, pictures, chunksize=16)
 
 
