@@ -82,7 +82,7 @@ def known_pictures(bundle: Bundle) -> KnownPictures:
     unknown: list[str] = []
     if set_path.is_file():
         calibration = frozenset(source.sha256[:DIGITS] for source in read_description(set_path).sources)
-    if training_path.is_file():
+    if training_path.exists():
         read = read_training(training_path)
         training, unknown = read.pictures, read.unknown
     return KnownPictures(calibration, training, tuple(unknown))

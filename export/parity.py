@@ -276,8 +276,8 @@ GATE_RULES: Mapping[str, str] = MappingProxyType(
         "fp32": f"at most {FP32_GREY_LEVELS} grey level from PyTorch in any value of any face",
         "fp16": f"at least {FP16_PSNR:g} dB to fp32 on every face",
         "int8": f"at least {INT8_PSNR:g} dB to fp32 on average, loses at most {INT8_MEAN_LOSS:.2f} dB against the "
-        "originals (upper end of the paired 95 % interval of the mean), and at most "
-        f"{INT8_WORST_LOSS:g} dB on any face",
+        f"originals (upper end of the paired 95 % interval of the mean; of fewer than {FEW} faces the mean), and at "
+        f"most {INT8_WORST_LOSS:g} dB on any face",
     }
 )
 """The gates in words."""
