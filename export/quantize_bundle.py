@@ -132,7 +132,8 @@ def quantize_detector(
     calibrated = Calibrated.measure(data, _calibrating(pictures), config.method, "the detector")
     reference, views = Detector.open(data), _held_out(pictures, HELD_OUT_FRAMES)
     expected = _heads(data, views)
-    looked = {**frames, "calibration frames": list(views)}
+    (stored, sheets), *own = frames.items()
+    looked = {f"{stored} and calibration frames": [*sheets, *views], **dict(own)}
 
     def measured(model: bytes) -> dict[str, DetectorFigures]:
         detector = Detector.open(model, precision="int8")
