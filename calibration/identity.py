@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -64,7 +65,7 @@ class IdentityNetwork:
             EngineUnavailableError: a process was killed, as for want of memory.
         """
         boxes = [(np.ascontiguousarray(picture), _box(face)) for picture, face in faces]
-        keys = [(picture.tobytes(), box) for picture, box in boxes]
+        keys = [(hashlib.sha256(picture.data).digest(), box) for picture, box in boxes]
         new = {key: pair for key, pair in zip(keys, boxes, strict=True) if key not in self._known}
         try:
             found = self._pool.map(_embedding, *zip(*new.values(), strict=True)) if new else ()

@@ -28,11 +28,12 @@ from ..runtime.machine import this_machine
 from ..runtime.pipeline import models_of_tier
 from ..runtime.pixels import RgbBatch
 from ..runtime.search import LOOK_BATCH, TILE_LONG, TILE_SHORT
-from .bench_gate import DETECTOR, LOOKS, Judge, speeds_of
+from .bench_gate import LOOKS, Judge, speeds_of
 from .bench_memory import memory_of
 from .bench_result import BenchResult, Row
 from .bench_torch import BATCHES, torch_runners
 from .check import engines_here
+from .extend_bundle import DETECTOR
 from .yardstick import MACS, SIDE, yardsticks
 
 MIN_ROUNDS = 3
@@ -123,20 +124,20 @@ def bench(config: BenchConfig, console: Console) -> BenchResult:
         bundle=bundle.manifest.name,
         rounds=len(next(iter(milliseconds.values()))) // CALLS,
         peaks={f"{device} {kind}": round(rate / 1e9, 1) for (device, kind), rate in peaks.items()},
-        kept=_kept(rows, bundle, skipped) if config.keep else None,
+        kept=_kept(rows, bundle) if config.keep else None,
         auto=auto_choices(bundle),
         skipped=skipped,
         rows=rows,
     )
 
 
-def _kept(rows: Sequence[Row], bundle: Bundle, skipped: list[str]) -> str | None:
-    """Where `rows` were kept for `auto`; if they could not be, `skipped` says why, and nothing of them is lost."""
+def _kept(rows: Sequence[Row], bundle: Bundle) -> str:
+    """Keep `rows` for `auto`, and say where; or why they could not be, which loses nothing else."""
     try:
-        return str(keep_speeds(speeds_of(rows, bundle)))
+        path = keep_speeds(speeds_of(rows, bundle))
     except OutputError as error:
-        skipped.append(f"kept for auto: {error}")
-        return None
+        return f"not kept for auto: {error}"
+    return f"kept in {path}: auto goes by it until the processor or a version of an engine changes"
 
 
 def auto_choices(bundle: Bundle) -> dict[str, str]:

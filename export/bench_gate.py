@@ -15,11 +15,12 @@ from .bench_result import Row
 from .check_detector import detector_frames
 from .check_faces import REFERENCE
 from .detector_parity import gate_detector, measure_detector
+from .extend_bundle import DETECTOR
 from .parity import gate, measure
 from .parity_faces import stored_faces
 
-DETECTOR, LOOKS = "detector", "looks"
-"""What rows of the detector are called, and its loads that are no whole pictures."""
+LOOKS = "looks"
+"""What the detector's loads that are no whole pictures are called."""
 
 
 class Judge:

@@ -48,7 +48,7 @@ class BenchResult:
     peaks: Mapping[str, float]
     """By device and arithmetic: 10^9 multiply-accumulates a second that the best engine did with `export.yardstick`."""
     kept: str | None
-    """The file in the cache that `auto` goes by from now on; None where that was not wanted or could not be."""
+    """Where in the cache `auto` finds it from now on, or why not, in a sentence; None where that was not wanted."""
     auto: Mapping[str, str]
     """By tier, and for the detector: what `--engine auto --precision auto` takes of this bundle, and why."""
     skipped: Sequence[str]
@@ -102,7 +102,7 @@ def closing_lines(result: BenchResult) -> Iterator[str]:
     """What is taken, what was fastest, and what is missing."""
     fastest = result.fastest()
     if result.kept is not None:
-        yield f"kept in {result.kept}: auto goes by it until the processor or a version of an engine changes"
+        yield result.kept
     for part, choice in result.auto.items():
         yield f"auto, {part}: {choice}"
     for model in dict.fromkeys(row.model for row in result.rows):
@@ -113,7 +113,7 @@ def closing_lines(result: BenchResult) -> Iterator[str]:
     for name, reason in failed.items():
         yield f"failed its gate, auto leaves it alone: {name}: {reason}"
     for reason in result.skipped:
-        yield f"not {reason}" if reason.startswith("kept") else f"not measured: {reason}"
+        yield f"not measured: {reason}"
 
 
 def _cells(row: Row) -> list[str]:

@@ -88,8 +88,10 @@ def keep_speeds(speeds: Sequence[Speed]) -> Path:
 
 def kept_speeds() -> tuple[list[list[Speed]], str]:
     """The runs that were made here, newest first, and a clause about those that do not count; empty without any."""
+    if not (paths := sorted(speeds_folder().glob("*.json"))):  # looking at the machine takes a start-up's time
+        return [], ""
     here, runs, clause = where(), list[SpeedRun](), ""
-    for path in sorted(speeds_folder().glob("*.json")):
+    for path in paths:
         try:
             run = read_run(path)
         except EngineUnavailableError as error:
