@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from torch import Tensor
 from fsr.runtime.errors import UsageError
 from fsr.train.checkpoint import MODEL_FILE, load_checkpoint
 from fsr.train.loop import LOG_FILE, STATE_FILE, read_log
-from fsr.train.processes import Crew, open_crew
+from fsr.train.processes import Crew, open_crew, parting
 
 pytest.importorskip("lightning_fabric", reason="needs lightning-fabric: fsr-edge[distributed]")
 if not torch.distributed.is_available():
@@ -123,6 +124,10 @@ def test_all_follow_the_first_ones_weights(said: list[Mapping[str, object]]) -> 
     assert [one["following"] for one in said] == [3, 3]
 
 
+def test_they_have_parted(said: list[Mapping[str, object]]) -> None:
+    assert [one["parted"] for one in said] == [True, True]
+
+
 def test_it_says_how_many_they_are(said: list[Mapping[str, object]]) -> None:
     assert str(said[0]["crew"]).startswith("in 2 processes, the first in float32 on the CPU")
 
@@ -162,6 +167,29 @@ def test_a_run_of_two_is_written_once_stops_and_goes_on(tmp_path: Path) -> None:
     assert resumed.returncode == 0, complaints
     one, other = (load_file(tmp_path / name / STATE_FILE) for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError("one alone failed"), SystemExit(3)])
+def test_in_the_end_they_part(tmp_path: Path, failure: BaseException | None) -> None:
+    """Gloo's threads, where they outlive Python, now and then end with SIGABRT what has gone well."""
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    with nullcontext() if failure is None else pytest.raises(type(failure)), parting(torch.device("cpu")):
+        assert torch.distributed.is_initialized()
+        if failure:
+            raise failure
+    assert not torch.distributed.is_initialized()
+
+
+def test_where_one_failed_alone_gpus_wait_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's end is one of all together."""
+    parted: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append(True))
+    with pytest.raises(RuntimeError, match="alone"), parting(torch.device("cuda")):
+        raise RuntimeError("one alone failed")
+    assert not parted
+    with parting(torch.device("cuda")):
+        assert not parted
+    assert parted
 
 
 def test_what_both_do_wrong_is_one_sentence(tmp_path: Path) -> None:

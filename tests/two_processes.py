@@ -171,7 +171,8 @@ def main(folder: Path) -> None:
             "data": error_of(lambda: run(network_of("plain"), folder / "data", crew, identity={"data": crew.rank})),
             "following": sum_after_following(crew),
         }
-        (folder / f"{crew.rank}.json").write_text(json.dumps(said))
+    said["parted"] = not torch.distributed.is_initialized()
+    (folder / f"{crew.rank}.json").write_text(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def run(train: Callable[..., Path], recipe: Any, device: str, compiled: bool, th
 
 @main.command()
 @training_options
-@click.option("--tier", default="M", show_default=True, help="S, M or L: about 33, 180 or 435 MMACs; XL only teaches.")
+@click.option("--tier", default="M", show_default=True, help="S, M or L: about 40, 180 or 450 MMACs; XL only teaches.")
 @click.option("--input-size", default=32, show_default=True, help="Side of the low-resolution crop in pixels.")
 @click.option("--scale", default=4, show_default=True, help="Magnification.")
 @click.option(

@@ -141,6 +141,22 @@ def _as_one(tensors: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 @contextmanager
+def parting(device: torch.device) -> Iterator[None]:
+    """Disconnect the processes in the end: where Gloo's threads outlive Python they abort what has gone well.
+
+    device: of this process's networks.
+    """
+    try:
+        yield
+    except BaseException:
+        # One process may have failed alone, and NCCL would wait for the others.
+        if device.type == "cpu":
+            torch.distributed.destroy_process_group()
+        raise
+    torch.distributed.destroy_process_group()
+
+
+@contextmanager
 def open_crew(device: str = "auto", *, compiled: bool = True) -> Iterator[Crew]:
     """Yield this process's crew: itself, or what torchrun has started.
 
@@ -173,4 +189,5 @@ def open_crew(device: str = "auto", *, compiled: bool = True) -> Iterator[Crew]:
         strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
     )
     fabric.launch()
-    yield Together(place, fabric)
+    with parting(place.device):
+        yield Together(place, fabric)
