@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ..runtime.bundle import Bundle, ModelEntry, check_file, default_folder, open_bundle
 from ..runtime.engines import OPENERS, Engine, open_engine, require_engine
-from ..runtime.errors import EngineUnavailableError, UsageError
+from ..runtime.errors import EngineUnavailableError, OutputError, UsageError
 from ..runtime.files import require_new_file, write_text
 from ..runtime.machine import this_machine
 from ..runtime.runs.progress import progress
@@ -56,6 +56,8 @@ class CheckConfig:
         for option, path in (("--report", self.report), ("--json", self.json)):
             if path is not None:
                 require_new_file(path, option)
+        if self.report is not None and self.json is not None and self.report.resolve() == self.json.resolve():
+            raise OutputError(f"--json: got {self.json}, where --report writes; give it another file")
 
 
 def check(config: CheckConfig, console: Console) -> CheckResult:

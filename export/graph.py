@@ -58,8 +58,12 @@ def read_float_model(data: bytes, name: str) -> ModelProto:
 def require_valid(model: ModelProto, name: str) -> None:
     """Refuse, by `InputError`, a model against ONNX's rules: an edge from nowhere, types that do not fit."""
     try:
+        for tensor in model.graph.initializer:
+            TensorProto.DataType.Name(tensor.data_type)
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        for tensor in model.graph.initializer:
+            numpy_helper.to_array(tensor)  # the checker counts the bytes of few types
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{name}: got a graph that breaks ONNX's rules: {reason}; export it with fsr-export onnx"

@@ -281,6 +281,13 @@ def test_a_file_that_exists_is_refused_before_any_work(option: str, layers: tupl
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_the_report_and_the_json_are_two_files(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    result = run("no-such-bundle", "--report", tmp_path / "r", "--json", tmp_path / "folder" / ".." / "r")
+    assert_one_line(result, "--json: got", "where --report writes; give it another file")
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_pack_of_another_size(tiny_bundle: Path, tmp_path: Path) -> None:
     pack = write_portrait_pack(tmp_path / "small.safetensors", size=64)
     result = run(tiny_bundle, "--faces", pack.path)

@@ -55,6 +55,14 @@ def test_a_graph_against_onnx_s_rules_is_one_sentence(damage: str, tmp_path: Pat
     assert not (tmp_path / "half.onnx").exists()
 
 
+@pytest.mark.parametrize(("data_type", "reason"), [(77, "value 77"), (TensorProto.BFLOAT16, "reshape")])
+def test_weights_of_no_type_or_size_are_one_sentence(data_type: int, reason: str) -> None:
+    model = onnx.load_model_from_string(tiny_onnx(16, 8))
+    model.graph.initializer.add(name="odd", data_type=data_type, dims=[1], raw_data=b"\0" * 4)
+    with pytest.raises(InputError, match=f"mine: got a graph that breaks ONNX's rules: .*{reason}"):
+        to_half(model.SerializeToString(), "mine")
+
+
 def test_what_makes_float32_by_itself_is_one_sentence() -> None:
     model = onnx.load_model_from_string(tiny_onnx(16, 8))
     relu = next(node for node in model.graph.node if node.op_type == "Relu")
