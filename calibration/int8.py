@@ -24,10 +24,10 @@ int8 holds 7 of them."""
 def weight_scales(weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float) -> NDArray[np.float32]:
     """(K,) scales of weights (K, C, h, w): of each channel the largest is 127 steps, two neighbours `PAIR`.
 
-    Or fewer, where steps of a power of two hold every weight of a channel exactly.
+    Or fewer, where a channel is at home in steps of a power of two.
     """
-    exact = power_of_two_steps(weights)
-    needed = np.where(whole_in_steps(weights, exact), exact, smallest_steps(weights))
+    powers = power_of_two_steps(weights)
+    needed = np.where(at_home_in_steps(weights, powers), powers, smallest_steps(weights))
     # Of a channel that is nearly 0 the bias alone matters, and must not overflow int32 in steps this small.
     least = np.abs(bias) / (input_scale * MAX_BIAS)
     return np.maximum(needed, least).astype(np.float32)
@@ -61,10 +61,15 @@ def pair_sums(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(*largest)
 
 
-def whole_in_steps(weights: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(K,) whether weights (K, C, h, w) are whole multiples of their channel's step."""
-    multiples = weights.reshape(len(weights), -1) / steps[:, None]
-    return (multiples == np.rint(multiples)).all(1)
+def at_home_in_steps(weights: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(K,) whether weights (K, C, h, w) are multiples of half their channel's step and keep their sum when rounded.
+
+    So are bilinear ones in steps of 1/128: whole where they enlarge by 4, and by 8 the products of odd sixteenths, of
+    which, rounded to even, two gain the half step that two lose, crosswise: flat colours and even slopes stay exact.
+    """
+    multiples = weights.reshape(len(weights), -1).astype(np.float64) / steps[:, None]
+    halves = (2 * multiples == np.rint(2 * multiples)).all(1)
+    return halves & (np.rint(multiples).sum(1) == multiples.sum(1))
 
 
 def first_is_cheap(sizes: Sequence[int]) -> bool:

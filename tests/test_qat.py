@@ -37,7 +37,7 @@ from fsr.train.loop import LoopConfig, read_log
 from fsr.train.metrics import psnr_batch
 from fsr.train.mirror import is_mirrored, mirror, unmirrored
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
-from fsr.train.qat import Int8Conv, Steps, head_in_float, to_float, to_int8
+from fsr.train.qat import Int8Conv, RoundedBilinear, Steps, head_in_float, to_float, to_int8
 from fsr.train.recipes.edge import EdgeRecipe, train_edge
 from fsr.train.reparam import Branches
 from fsr.train.restore import restore
@@ -121,6 +121,15 @@ def test_it_computes_what_the_exported_int8_file_does(config: EdgeConfig, head_i
     apart = np.abs(ours - theirs)
     assert (apart <= 1).mean() > 0.95
     assert apart.mean() < np.abs(in_float - theirs).mean() / 20
+
+
+@pytest.mark.parametrize(("scale", "furthest"), [(4, 0), (8, 2)])
+def test_the_picture_is_enlarged_by_the_weights_that_int8_holds(scale: int, furthest: int) -> None:
+    """By 8 they are rounded crosswise; furthest: 256ths."""
+    pictures = torch.rand(2, 3, 16, 16)
+    exact = EdgeNet(EdgeConfig("S", 128 // scale, scale)).skip(pictures)
+    apart = (RoundedBilinear(scale)(pictures) - exact).abs().max()
+    assert furthest / 512 <= apart <= furthest / 256 + 1e-6
 
 
 def test_a_hostile_network_loses_less_in_int8(pack: Path, hostile: Path, tmp_path: Path) -> None:

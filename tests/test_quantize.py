@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -195,7 +196,7 @@ def test_the_worst_layers_go_back_to_float_until_the_gate_passes(calibrated: Cal
 def test_the_search_gives_up_with_the_reasons(calibrated: Calibrated) -> None:
     attempt = search(calibrated, QuantizeConfig(), lambda _: ["too far"], lambda _: 1.0)
     assert list(attempt.reasons) == ["too far"]
-    assert len(attempt.float_layers) == len(calibrated.layers) / 2
+    assert len(attempt.float_layers) == math.ceil(len(calibrated.layers) / 2)
 
 
 def test_a_spoilt_layer_is_the_most_sensitive(calibrated: Calibrated, faces: np.ndarray) -> None:

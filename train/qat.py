@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..calibration.int8 import first_is_cheap, weight_scales
 from ..calibration.ranges import LEVELS, Histogram, threshold
@@ -30,9 +31,8 @@ RATE = 1e-3
 made 60 times as loud (25.94 dB in float, 24.75 in int8): after 150 steps int8 was at 25.38 dB with 1e-4, 25.48 with
 3e-4, 25.63 with 1e-3, 25.64 with 2e-3. As it is, 100 steps of 1e-4, 3e-4 or 2e-3 moved it by less than .02 dB."""
 
-WHOLE_SCALE = 4
-"""Magnification whose bilinear weights, 64ths up to 49, int8 holds exactly, so that export enlarges the picture in it,
-to whole grey levels. By 8 they are 256ths up to 225."""
+SKIP_STEPS = 128
+"""Steps in 1 of the bilinear weights that enlarge the picture; `calibration.int8.at_home_in_steps`."""
 
 
 class Steps(nn.Module):
@@ -79,6 +79,25 @@ class Int8Conv(nn.Conv2d):
         return rounded, bias + ((bias / steps).round() * steps - bias).detach()
 
 
+class RoundedBilinear(nn.Module):
+    """Bilinear enlargement of (N, C, h, w) by `scale`, 4 or 8, with the weights that int8 holds."""
+
+    weights: Tensor
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        impulses = torch.eye(9).reshape(9, 1, 3, 3)
+        seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, scale:-scale, scale:-scale]
+        exact = seen.reshape(3, 3, 1, scale**2).permute(3, 2, 0, 1)
+        self.register_buffer("weights", (exact * SKIP_STEPS).round() / SKIP_STEPS, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        by_colour = pictures.reshape(-1, 1, *pictures.shape[2:])
+        enlarged = F.conv2d(F.pad(by_colour, [1] * 4, mode="replicate"), self.weights.to(by_colour.dtype))
+        return F.pixel_shuffle(enlarged, self.scale).unflatten(0, pictures.shape[:2]).squeeze(2)
+
+
 def _pixel_by_pixel(weight: Tensor, unshuffled: int) -> Tensor:
     """Weights (K, C, h, w) of what was unshuffled by so much, with the input channels as they are deployed.
 
@@ -114,14 +133,13 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
         student.head.unshuffled = student.config.unshuffle
     student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
     student.tail = layer("tail")
-    if student.config.scale == WHOLE_SCALE:
-        student.skip = nn.Sequential(student.skip, Steps(1 / 255, signed=False))
+    student.skip = nn.Sequential(RoundedBilinear(student.config.scale), Steps(1 / 255, signed=False))
     return student
 
 
 def head_in_float(student: EdgeNet) -> bool:
     """Whether export leaves the head in float: it costs little, or a value a place is added to what it makes."""
-    skip = 9 * 3 * student.config.shuffle**2 * 3 * student.config.unshuffle**2  # deployed as a convolution, in float
+    skip = 9 * 3 * student.config.shuffle**2 * 3 * student.config.unshuffle**2  # deployed as a convolution
     sizes = [layer.weight.numel() for layer in _convolutions(student).values()]
     return student.positions is not None or first_is_cheap([*sizes, skip])
 
