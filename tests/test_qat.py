@@ -17,13 +17,15 @@ from safetensors.torch import load_file
 from test_export_cli import assert_one_line
 from tiny_data import make_pack
 from tiny_models import FRAMING, TRAINING, saved, tiny_checkpoint, tiny_onnx
+from torch.nn import functional as F
 
 from fsr.calibration.parity_set import parity_faces
 from fsr.export.graph import Graph, read_float_model
 from fsr.export.layer_search import cheap_input
+from fsr.export.picture_path import MIDDLE
 from fsr.export.qdq import layer_name
 from fsr.export.quantize import Calibrated, QuantizeConfig
-from fsr.export.to_onnx import to_onnx
+from fsr.export.to_onnx import bilinear_convolution, from_blocks, to_onnx
 from fsr.export.write_bundle import history
 from fsr.runtime.bundle import default_folder, open_bundle
 from fsr.runtime.engines import open_engine
@@ -37,7 +39,7 @@ from fsr.train.loop import LoopConfig, read_log
 from fsr.train.metrics import psnr_batch
 from fsr.train.mirror import is_mirrored, mirror, unmirrored
 from fsr.train.networks.edge import EdgeConfig, EdgeNet
-from fsr.train.qat import Int8Conv, RoundedBilinear, Steps, head_in_float, to_float, to_int8
+from fsr.train.qat import Int8Bilinear, Int8Conv, Steps, head_in_float, to_float, to_int8
 from fsr.train.recipes.edge import EdgeRecipe, train_edge
 from fsr.train.reparam import Branches
 from fsr.train.restore import restore
@@ -123,13 +125,19 @@ def test_it_computes_what_the_exported_int8_file_does(config: EdgeConfig, head_i
     assert apart.mean() < np.abs(in_float - theirs).mean() / 20
 
 
-@pytest.mark.parametrize(("scale", "furthest"), [(4, 0), (8, 2)])
-def test_the_picture_is_enlarged_by_the_weights_that_int8_holds(scale: int, furthest: int) -> None:
-    """By 8 they are rounded crosswise; furthest: 256ths."""
-    pictures = torch.rand(2, 3, 16, 16)
-    exact = EdgeNet(EdgeConfig("S", 128 // scale, scale)).skip(pictures)
-    apart = (RoundedBilinear(scale)(pictures) - exact).abs().max()
-    assert furthest / 512 <= apart <= furthest / 256 + 1e-6
+@pytest.mark.parametrize("scale", [4, 8])
+def test_the_picture_is_enlarged_as_int8_does_it(scale: int) -> None:
+    """Wherever the exact value is not halfway between two levels; there to the even one, in part of a batch too."""
+    low = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16)).astype(np.float32)
+    kernel = bilinear_convolution(scale, 1)
+    with torch.no_grad():
+        kernel.weight.mul_(128).round_().div_(128)
+        blocks = kernel.double()(F.pad(torch.from_numpy(low).double() - MIDDLE, [1] * 4, mode="replicate"))
+    wanted = from_blocks(blocks.round(), scale).permute(0, 3, 1, 2) + MIDDLE
+    enlarge, pictures = Int8Bilinear(scale), torch.from_numpy(low) / 255
+    assert ((blocks % 1) == 0.5).double().mean() > 0.005
+    assert torch.equal((enlarge(pictures) * 255).round(), wanted.float())
+    assert torch.equal(enlarge(pictures[:1]), enlarge(pictures)[:1])
 
 
 def test_a_hostile_network_loses_less_in_int8(pack: Path, hostile: Path, tmp_path: Path) -> None:

@@ -79,8 +79,11 @@ class Int8Conv(nn.Conv2d):
         return rounded, bias + ((bias / steps).round() * steps - bias).detach()
 
 
-class RoundedBilinear(nn.Module):
-    """Bilinear enlargement of (N, C, h, w) by `scale`, 4 or 8, with the weights that int8 holds."""
+class Int8Bilinear(nn.Module):
+    """Bilinear enlargement of pictures (N, C, h, w), levels from 0 to 1, by `scale`, 4 or 8, to whole grey levels.
+
+    All sums are of whole numbers that float32 holds, so that what lies between two levels is rounded as int8 does.
+    """
 
     weights: Tensor
 
@@ -90,12 +93,13 @@ class RoundedBilinear(nn.Module):
         impulses = torch.eye(9).reshape(9, 1, 3, 3)
         seen = F.interpolate(impulses, scale_factor=float(scale), mode="bilinear")[:, 0, scale:-scale, scale:-scale]
         exact = seen.reshape(3, 3, 1, scale**2).permute(3, 2, 0, 1)
-        self.register_buffer("weights", (exact * SKIP_STEPS).round() / SKIP_STEPS, persistent=False)
+        self.register_buffer("weights", (exact * SKIP_STEPS).round(), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        by_colour = pictures.reshape(-1, 1, *pictures.shape[2:])
-        enlarged = F.conv2d(F.pad(by_colour, [1] * 4, mode="replicate"), self.weights.to(by_colour.dtype))
-        return F.pixel_shuffle(enlarged, self.scale).unflatten(0, pictures.shape[:2]).squeeze(2)
+        by_colour = (pictures * 255).round().reshape(-1, 1, *pictures.shape[2:])
+        enlarged = F.conv2d(F.pad(by_colour, [1] * 4, mode="replicate"), self.weights)
+        levels = (F.pixel_shuffle(enlarged, self.scale) / SKIP_STEPS).round()
+        return levels.unflatten(0, pictures.shape[:2]).squeeze(2) / 255
 
 
 def _pixel_by_pixel(weight: Tensor, unshuffled: int) -> Tensor:
@@ -133,7 +137,7 @@ def to_int8(student: EdgeNet, low: RgbBatch, method: str) -> EdgeNet:
         student.head.unshuffled = student.config.unshuffle
     student.body = nn.ModuleList(layer(f"body.{index}") for index in range(len(student.body)))
     student.tail = layer("tail")
-    student.skip = nn.Sequential(RoundedBilinear(student.config.scale), Steps(1 / 255, signed=False))
+    student.skip = Int8Bilinear(student.config.scale)
     return student
 
 
