@@ -24,10 +24,10 @@ int8 holds 7 of them."""
 def weight_scales(weights: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float) -> NDArray[np.float32]:
     """(K,) scales of weights (K, C, h, w): of each channel the largest is 127 steps, two neighbours `PAIR`.
 
-    Or fewer, where a channel is at home in steps of a power of two.
+    Or fewer, where a channel fits steps of a power of two.
     """
     powers = power_of_two_steps(weights)
-    needed = np.where(at_home_in_steps(weights, powers), powers, smallest_steps(weights))
+    needed = np.where(fits_steps(weights, powers), powers, smallest_steps(weights))
     # Of a channel that is nearly 0 the bias alone matters, and must not overflow int32 in steps this small.
     least = np.abs(bias) / (input_scale * MAX_BIAS)
     return np.maximum(needed, least).astype(np.float32)
@@ -61,7 +61,7 @@ def pair_sums(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(*largest)
 
 
-def at_home_in_steps(weights: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.bool_]:
+def fits_steps(weights: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(K,) whether weights (K, C, h, w) are multiples of half their channel's step and keep their sum when rounded.
 
     So are bilinear ones in steps of 1/128: whole where they enlarge by 4, and by 8 the products of odd sixteenths, of

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from ..calibration.int8 import at_home_in_steps, power_of_two_steps
+from ..calibration.int8 import fits_steps, power_of_two_steps
 from .graph import Graph
 
 MIDDLE = 128
@@ -51,9 +51,9 @@ def picture_path(graph: Graph) -> PicturePath | None:
     return PicturePath(skip, added, moved, behind[1:3])
 
 
-def is_at_home(weights: NDArray[np.float32]) -> bool:
+def fits_int8(weights: NDArray[np.float32]) -> bool:
     """Whether int8 may hold weights (K, C, h, w) that enlarge a picture, as those that do by 4 and by 8."""
-    return bool(at_home_in_steps(weights, power_of_two_steps(weights)).all())
+    return bool(fits_steps(weights, power_of_two_steps(weights)).all())
 
 
 def _centred(graph: Graph, tensor: str) -> bool:

@@ -21,7 +21,7 @@ from onnx import ModelProto, NodeProto, helper
 from ..calibration.int8 import weight_scales
 from ..calibration.ranges import LEVELS
 from .graph import Graph
-from .picture_path import is_at_home, picture_path
+from .picture_path import fits_int8, picture_path
 
 MOVES = frozenset({"DepthToSpace", "MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators that move or pick values without computing new ones: what goes in and out has one scale."""
@@ -60,9 +60,9 @@ def quantisable(graph: Graph) -> list[NodeProto]:
 
 
 def grey_convolutions(graph: Graph) -> list[NodeProto]:
-    """The way around the network, where int8 holds its weights."""
+    """The way around the network, where its weights fit int8."""
     path = picture_path(graph)
-    return [path.skip] if path and is_at_home(graph.constants[path.skip.input[1]]) else []
+    return [path.skip] if path and fits_int8(graph.constants[path.skip.input[1]]) else []
 
 
 def _sees_features(graph: Graph, tensor: str) -> bool:

@@ -32,7 +32,7 @@ made 60 times as loud (25.94 dB in float, 24.75 in int8): after 150 steps int8 w
 3e-4, 25.63 with 1e-3, 25.64 with 2e-3. As it is, 100 steps of 1e-4, 3e-4 or 2e-3 moved it by less than .02 dB."""
 
 SKIP_STEPS = 128
-"""Steps in 1 of the bilinear weights that enlarge the picture; `calibration.int8.at_home_in_steps`."""
+"""Steps in 1 of the bilinear weights that enlarge the picture; `calibration.int8.fits_steps`."""
 
 
 class Steps(nn.Module):
