@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
@@ -9,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -169,27 +169,35 @@ def test_a_run_of_two_is_written_once_stops_and_goes_on(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("failure", [None, RuntimeError("one alone failed"), SystemExit(3)])
-def test_in_the_end_they_part(tmp_path: Path, failure: BaseException | None) -> None:
-    """Gloo's threads, where they outlive Python, now and then end with SIGABRT what has gone well."""
-    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
-    with nullcontext() if failure is None else pytest.raises(type(failure)), parting(torch.device("cpu")):
-        assert torch.distributed.is_initialized()
-        if failure:
-            raise failure
-    assert not torch.distributed.is_initialized()
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_where_all_went_well_they_part_at_once(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parted: list[str] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append(device))
+    with parting(torch.device(device)):
+        assert not parted
+    assert parted == [device]
 
 
-def test_where_one_failed_alone_gpus_wait_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NCCL's end is one of all together."""
-    parted: list[bool] = []
-    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append(True))
-    with pytest.raises(RuntimeError, match="alone"), parting(torch.device("cuda")):
+@pytest.mark.parametrize(("device", "exits"), [("cpu", 1), ("cuda", 0)])
+def test_what_fails_parts_when_all_is_said(device: str, exits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL's end is one of all together: of one process alone it would never come."""
+    parted: list[str] = []
+    at_exit: list[Callable[[], object]] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: parted.append(device))
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    with pytest.raises(RuntimeError, match="alone"), parting(torch.device(device)):
         raise RuntimeError("one alone failed")
     assert not parted
-    with parting(torch.device("cuda")):
-        assert not parted
-    assert parted
+    for act in at_exit:
+        act()
+    assert parted == [device] * exits
+
+
+def test_one_process_alone_fails_and_says_why(tmp_path: Path) -> None:
+    process = torchrun("two_processes.py", tmp_path, "fail")
+    _, complaints = finish(process)
+    assert process.returncode == 1
+    assert complaints.count("error: log.csv: cannot be written: No space left on device") == 1, complaints
 
 
 def test_what_both_do_wrong_is_one_sentence(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +17,18 @@ from tiny_models import FRAMING, tiny_onnx
 from fsr.calibration.calibration_set import VERSION, CalibrationSet, Description, SourceEntry, write_set
 from fsr.calibration.int8 import CHEAP
 from fsr.calibration.parity_set import parity_faces, portrait_hashes
+from fsr.export import quantize_bundle
 from fsr.export.cli import main
-from fsr.export.layer_search import cheap_input, search, sensitivity
+from fsr.export.detector_parity import DetectorFigures
+from fsr.export.layer_search import Attempt, cheap_input, search, sensitivity
 from fsr.export.parity import gate, measure
 from fsr.export.parity_faces import stored_faces
 from fsr.export.quantize import Calibrated, QuantizeConfig, quantize
-from fsr.runtime.bundle import open_bundle
+from fsr.export.quantize_bundle import quantize_detector
+from fsr.runtime.bundle import default_detector, open_bundle
 from fsr.runtime.engines import open_engine
 from fsr.runtime.errors import InputError, UsageError
+from fsr.runtime.pixels import RgbImage
 from fsr.train.degrade import shrink
 
 FACES = 208
@@ -212,3 +216,24 @@ def test_a_spoilt_layer_is_the_most_sensitive(calibrated: Calibrated, faces: np.
 
     errors = sensitivity(spoilt, QuantizeConfig(), error, spoilt.layers)
     assert set(list(errors)[:2]) == {"network.body.2", "network.body.3"}  # it makes that tensor; the next reads it
+
+
+def test_the_detector_must_pass_where_check_will_judge_it(monkeypatch: pytest.MonkeyPatch, faces: np.ndarray) -> None:
+    """On the parity set's sheets alone: faces of calibration frames make no missed ones good."""
+    sheets, views = list(faces[:3]), np.stack([*faces[:8]])
+    poor = DetectorFigures(3, 198, 4, 0, mean_iou=0.97, mean_drift=0.02, p95_drift=0.05)
+
+    def measured(reference: object, other: object, frames: Sequence[RgbImage]) -> DetectorFigures:
+        return poor if len(frames) == len(sheets) else replace(poor, faces=394)
+
+    def first(
+        calibrated: Calibrated, config: QuantizeConfig, judge: Callable[[bytes], list[str]], _: object
+    ) -> Attempt:
+        model = calibrated.quantized(config)
+        return Attempt(model, [], judge(model))
+
+    monkeypatch.setattr(quantize_bundle, "measure_detector", measured)
+    monkeypatch.setattr(quantize_bundle, "search", first)
+    attempt, figures = quantize_detector(default_detector(), views, QuantizeConfig("minmax"), {"sheets": sheets})
+    assert attempt.reasons == ["misses 4 faces to fp32's 198, expected at most 2 %, or one (sheets)"]
+    assert list(figures) == ["sheets", "sheets and calibration frames"]

@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from safetensors.torch import save_file
 from tiny_data import crops
 from torch import Tensor, nn
 
-from fsr.runtime.errors import FsrError
+from fsr.runtime.command_line import error_sentences
+from fsr.runtime.errors import FsrError, OutputError
 from fsr.train.batches import FaceBatches
 from fsr.train.degrade import shrink
 from fsr.train.distill import Trainee
@@ -175,6 +177,24 @@ def main(folder: Path) -> None:
     (folder / f"{crew.rank}.json").write_text(json.dumps(said))
 
 
+@contextmanager
+def slow_end() -> Iterator[None]:
+    try:
+        yield
+    finally:
+        time.sleep(2 if os.environ["RANK"] == "0" else 0)
+
+
+def fail() -> None:
+    """The first process alone fails and is slow to say so; the second waits for it."""
+    with error_sentences(), slow_end(), open_crew("cpu") as crew:
+        network = nn.Linear(3, 1)
+        crew.follow_first(network)
+        if crew.first:
+            raise OutputError("log.csv: cannot be written: No space left on device")
+        crew.follow_first(network)
+
+
 if __name__ == "__main__":
     assert os.environ["WORLD_SIZE"] == "2"
-    main(Path(sys.argv[1]))
+    fail() if "fail" in sys.argv else main(Path(sys.argv[1]))

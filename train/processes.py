@@ -7,6 +7,7 @@ writes everything, and its clock is the one that counts.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -149,9 +150,10 @@ def parting(device: torch.device) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # One process may have failed alone, and NCCL would wait for the others.
+        # One process may have failed alone. NCCL would wait for the others; of Gloo they learn it at once, and torchrun
+        # ends this one with them: not before it has said why.
         if device.type == "cpu":
-            torch.distributed.destroy_process_group()
+            atexit.register(torch.distributed.destroy_process_group)
         raise
     torch.distributed.destroy_process_group()
 
