@@ -254,7 +254,7 @@ def test_token_comes_from_the_address_or_the_form(browser: Chromium, monkeypatch
         tab.until(LIVE)
         assert tab.value("location.hash + location.search") == ""
         stranger.open(page.url, DESK)
-        stranger.until("document.querySelector('#token') !== null")
+        stranger.until("document.querySelector('form button:enabled') !== null && document.readyState === 'complete'")
         keep(stranger)
         stranger.value("document.querySelector('#token').value = 'a-token-that-is-wrong'")
         stranger.click("form button")

@@ -22,6 +22,7 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   logIn(field.value.trim());
 });
+form.querySelector("button").disabled = false; // before, the browser itself would send the form, and load the page anew
 
 function takeGiven() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
